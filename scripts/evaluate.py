@@ -1,0 +1,42 @@
+"""The exact loss of a trained run: ``python scripts/evaluate.py --run DIR [--text FILE]``."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+from gptladder.command import script
+
+
+def main() -> None:
+    """Print loss, bits a character and perplexity on the validation split, or on another text."""
+    parser = argparse.ArgumentParser(description="The exact loss of a trained run: every token predicted once.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="a run directory; its last checkpoint is used")
+    source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
+    parser.add_argument("--text", type=Path, help="a UTF-8 file to measure on instead of the validation split")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+
+    from gptladder.checkpoint import load_trained
+    from gptladder.evaluation import bits_per_char, exact_loss, validation_tokens
+    from gptladder.text import read_text
+
+    trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
+    tokens = (
+        trained.tokenizer.encode(read_text(arguments.text))
+        if arguments.text is not None
+        else validation_tokens(trained)
+    )
+    loss = exact_loss(trained.net, tokens, block_size=trained.block_size)
+    figures = {"val_loss": loss, "val_bits_per_char": bits_per_char(loss), "perplexity": math.exp(loss)}
+    if arguments.json:
+        print(json.dumps({**figures, "tokens": len(tokens)}))
+        return
+    print(f"exact loss       {loss:.4f} nats a token, over {len(tokens) - 1:,} predictions")
+    print(f"bits a character {figures['val_bits_per_char']:.4f}")
+    print(f"perplexity       {figures['perplexity']:.4f}")
+
+
+if __name__ == "__main__":
+    script(main)

@@ -1,0 +1,122 @@
+"""From a config to the parts of a run: data, learner, trainer."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import lightning.pytorch as L
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from gptladder.callbacks.record import Record
+from gptladder.callbacks.samples import sample
+from gptladder.checkpoint import WholeFileCheckpointIO, read_checkpoint
+from gptladder.data import TextData
+from gptladder.errors import UserError
+from gptladder.evaluation import bits_per_char
+from gptladder.learner import Learner
+from gptladder.model import count_parameters
+from gptladder.published import compare
+from gptladder.recipe import config_hash, recipe
+from gptladder.run import Run
+
+SAMPLE_TOKENS = 300
+
+
+def build_data(cfg: DictConfig) -> TextData:
+    """The text of a run, encoded and split."""
+    data: TextData = instantiate(cfg.data, tokenizer=instantiate(cfg.tokenizer))
+    return data
+
+
+def build_learner(cfg: DictConfig, data: TextData) -> Learner:
+    """The rung of a run, freshly initialised, with its optimizer and schedule."""
+    net = instantiate(cfg.model, vocab_size=data.tokenizer.vocab_size)
+    record = {
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "tokenizer": data.tokenizer.state_dict(),
+        "corpus_sha256": data.corpus_sha256,
+    }
+    return Learner(
+        net,
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler) or None,
+        tokens_per_step=cfg.data.batch_size * cfg.trainer.accumulate_grad_batches * cfg.model.block_size,
+        record=record,
+    )
+
+
+def build_trainer(cfg: DictConfig, learner: Learner, run: Run) -> L.Trainer:
+    """Lightning's trainer, with the hardware, loggers and callbacks of a run.
+
+    Raises:
+        UserError: the machine lacks the hardware, or Lightning refuses an argument.
+    """
+    _check_steps(cfg)
+    _hush()
+    hardware = instantiate(cfg.hardware)
+    hardware.prepare(learner.net)
+    record = Record(run, tokens_per_step=learner.tokens_per_step)
+    try:
+        return instantiate(cfg.trainer, _partial_=True)(
+            **hardware.trainer_arguments(),
+            # Lightning counts batches here, the config steps.
+            val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
+            callbacks=[record, *instantiate(cfg.callbacks).values()],
+            logger=list(instantiate(cfg.logger).values()),
+            plugins=[WholeFileCheckpointIO()],
+            default_root_dir=run.path,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer: {error}") from error
+
+
+def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> None:
+    """Train from where the run stands to its last step, and record what came of it."""
+    config = learner.record["config"]
+    run.begin(
+        model=config["rung"],
+        seed=config["seed"],
+        params=count_parameters(learner.net),
+        config_hash=config_hash(config, data.corpus_sha256),
+        corpus_sha256=data.corpus_sha256,
+    )
+    for logger in trainer.loggers:
+        _prepare(logger, config, run)
+    if run.last_checkpoint is None:
+        trainer.validate(learner, data, verbose=False)
+    trainer.fit(learner, data, ckpt_path=run.last_checkpoint, weights_only=True)
+    learner.eval()
+    run.finish(
+        val_bits_per_char=bits_per_char(run.result["val_loss"]),
+        published=compare(config["rung"], recipe(config, data.corpus_sha256), run.result["curve"]),
+        sample=sample(learner.net, data, SAMPLE_TOKENS),
+    )
+
+
+def _hush() -> None:
+    """Silence what Lightning says that does not apply here."""
+    # "GPU available", tips for other products, "max_steps reached": our own lines say what matters.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    # Lightning 2.6 asks torch 2.13 in a way that is on its way out; nothing that a user could mend.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    # The data module, not the loader, knows where each stream of random numbers stands.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+
+
+def _check_steps(cfg: DictConfig) -> None:
+    for key in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
+        if not isinstance(cfg.trainer[key], int) or cfg.trainer[key] < 1:
+            raise UserError(f"trainer.{key}={cfg.trainer[key]} must be a whole number of at least 1")
+
+
+def _prepare(logger: Logger, config: dict[str, Any], run: Run) -> None:
+    if run.last_checkpoint is not None and hasattr(logger, "forget_after"):
+        logger.forget_after(read_checkpoint(run.last_checkpoint)["global_step"])
+    shown = {"rung": config["rung"], "seed": config["seed"], **config["model"]}
+    shown |= {"batch_size": config["data"]["batch_size"], "lr": config["optimizer"]["lr"]}
+    logger.log_hyperparams({key: value for key, value in shown.items() if key != "_target_" and value is not None})

@@ -1,0 +1,125 @@
+"""Blocks: windows of ``block_size`` tokens (``x``) and, one further on, what follows each of them (``y``).
+
+Every class here is an endless supply of batches that Lightning can iterate: a length, and ``(x, y)`` pairs of
+``(B, T)`` int64 tensors, cut from a split by one vectorised gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor]
+
+# Tokens in one forward of an evaluation: large enough to drown the cost of a call, small enough for the cache.
+TOKENS_PER_FORWARD = 16_384
+
+
+class RandomBlocks:
+    """Training batches at random places, drawn in the order in which the lecture's loop draws them.
+
+    Args:
+        tokens: an encoded split.
+        block_size: ``T``.
+        batch_size: ``B``, the blocks of one step over all processes.
+        n_batches: the length, in batches.
+        generator: where offsets come from; ``None`` is torch's global generator (the published stream).
+        rank, world_size: every process draws the global batch and keeps its own share.
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        *,
+        block_size: int,
+        batch_size: int,
+        n_batches: int,
+        generator: torch.Generator | None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.windows = _windows(tokens, block_size)
+        self.batch_size = batch_size
+        self.n_batches = n_batches
+        self.generator = generator
+        share = batch_size // world_size
+        self.share = slice(rank * share, (rank + 1) * share)
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            offsets = _draw(self.windows, self.batch_size, self.generator)
+            yield _gather(self.windows, offsets[self.share])
+
+
+class EstimateBlocks:
+    """The random batches of one estimate, regrouped into few large ones.
+
+    One long draw gives the same offsets as many short ones in a row, so the published stream is kept.
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        *,
+        block_size: int,
+        batch_size: int,
+        n_batches: int,
+        generator: torch.Generator | None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.windows = _windows(tokens, block_size)
+        self.n_blocks = batch_size * n_batches
+        self.generator = generator
+        self.share = slice(rank, None, world_size)
+        self.blocks_per_forward = max(1, TOKENS_PER_FORWARD // block_size)
+
+    def __len__(self) -> int:
+        n_own = len(range(self.n_blocks)[self.share])
+        return -(-n_own // self.blocks_per_forward)
+
+    def __iter__(self) -> Iterator[Batch]:
+        offsets = _draw(self.windows, self.n_blocks, self.generator)[self.share]
+        for some in offsets.split(self.blocks_per_forward):
+            yield _gather(self.windows, some)
+
+
+class ConsecutiveBlocks:
+    """A whole split from end to end, each token but the first predicted exactly once.
+
+    Full blocks come in large batches without a copy of the split; the short last block comes alone.
+    """
+
+    def __init__(self, tokens: Tensor, *, block_size: int, rank: int = 0, world_size: int = 1) -> None:
+        n_full = (len(tokens) - 1) // block_size * block_size
+        x, y = tokens[:n_full].view(-1, block_size), tokens[1 : n_full + 1].view(-1, block_size)
+        blocks_per_forward = max(1, TOKENS_PER_FORWARD // block_size)
+        batches = list(zip(x.split(blocks_per_forward), y.split(blocks_per_forward), strict=True)) if n_full else []
+        if n_full < len(tokens) - 1:
+            batches.append((tokens[n_full:-1].unsqueeze(0), tokens[n_full + 1 :].unsqueeze(0)))
+        self.batches = batches[rank::world_size]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return ((x.long(), y.long()) for x, y in self.batches)
+
+
+def _windows(tokens: Tensor, block_size: int) -> Tensor:
+    """Every place where a block and its successor fit, ``(len - block_size, block_size + 1)``, without a copy."""
+    return tokens.unfold(0, block_size + 1, 1)
+
+
+def _draw(windows: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    return torch.randint(len(windows), (n,), generator=generator)
+
+
+def _gather(windows: Tensor, offsets: Tensor) -> Batch:
+    block = windows[offsets].long()  # (B,) -> (B, T + 1)
+    return block[:, :-1], block[:, 1:]

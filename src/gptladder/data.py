@@ -1,0 +1,142 @@
+"""Text, tokenizer, encoded splits and blocks, as Lightning wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks
+from gptladder.errors import UserError
+from gptladder.text import read_text, sha256, shakespeare
+from gptladder.tokenizer import CharTokenizer
+
+# Random batches of one estimate, as the lecture measures it.
+ESTIMATE_BATCHES = 200
+
+
+class TextData(L.LightningDataModule):
+    """One text, split into a front for training and a tail for validation.
+
+    Validation has three parts in a fixed order: an estimate on each split, then the whole validation split.
+
+    Args:
+        path: a UTF-8 text file; ``None`` is Tiny Shakespeare from inside the package.
+        tokenizer: builds a tokenizer from the text.
+        split: the share of tokens that is trained on.
+        block_size: ``T``.
+        batch_size: ``B``, the blocks of one step over all processes.
+        stream: ``published`` draws every batch from torch's global generator, as the lecture does;
+            ``independent`` draws training blocks and estimates from generators of their own, so that how often
+            one evaluates cannot change what is learnt.
+        seed: seeds the independent generators.
+
+    Raises:
+        UserError: the text cannot be read, or a split is shorter than a block.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | None,
+        tokenizer: Callable[[str], CharTokenizer],
+        split: float,
+        block_size: int,
+        batch_size: int,
+        stream: Literal["published", "independent"],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size} must be a whole number of at least 1")
+        if not isinstance(split, float) or not 0 < split < 1:
+            raise UserError(f"data.split={split} must lie between 0 and 1, such as 0.9")
+        if stream not in ("published", "independent"):
+            raise UserError(f"data.stream={stream} must be published or independent")
+        self.block_size = block_size
+        self.batch_size = batch_size
+        text = shakespeare() if path is None else read_text(path)
+        self.corpus_sha256 = sha256(text)
+        self.tokenizer = tokenizer(text)
+        self.train_tokens, self.val_tokens = split_tokens(self.tokenizer.encode(text), split)
+        self._check_lengths()
+        # None is torch's global generator.
+        self.train_generator: torch.Generator | None = None
+        self.estimate_generator: torch.Generator | None = None
+        if stream == "independent":
+            self.train_generator = torch.Generator().manual_seed(seed)
+            self.estimate_generator = torch.Generator().manual_seed(seed + 1)
+
+    def _check_lengths(self) -> None:
+        for name, part in (("training", self.train_tokens), ("validation", self.val_tokens)):
+            if len(part) <= self.block_size:
+                raise UserError(
+                    f"the {name} split has {len(part)} tokens, fewer than a block and its successor need "
+                    f"({self.block_size + 1}): give a longer text, or lower model.block_size={self.block_size}"
+                )
+
+    def setup(self, stage: str) -> None:
+        world_size = self._ranks["world_size"]
+        if self.batch_size % world_size:
+            raise UserError(f"data.batch_size={self.batch_size} is not divisible by the {world_size} processes")
+
+    def train_dataloader(self) -> RandomBlocks:
+        assert self.trainer is not None
+        # A length, though the supply is endless: without one Lightning fetches a batch ahead, which would draw
+        # it before the estimate that comes first.
+        n_batches = self.trainer.max_steps * self.trainer.accumulate_grad_batches
+        return RandomBlocks(
+            self.train_tokens,
+            block_size=self.block_size,
+            batch_size=self.batch_size,
+            n_batches=n_batches,
+            generator=self.train_generator,
+            **self._ranks,
+        )
+
+    def val_dataloader(self) -> list[EstimateBlocks | ConsecutiveBlocks]:
+        estimates = [
+            EstimateBlocks(
+                tokens,
+                block_size=self.block_size,
+                batch_size=self.batch_size,
+                n_batches=ESTIMATE_BATCHES,
+                generator=self.estimate_generator,
+                **self._ranks,
+            )
+            for tokens in (self.train_tokens, self.val_tokens)
+        ]
+        return [*estimates, ConsecutiveBlocks(self.val_tokens, block_size=self.block_size, **self._ranks)]
+
+    @property
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where every stream of random numbers stands, so that a resumed run draws on as if never stopped."""
+        state: dict[str, Any] = {"global": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+        if self.train_generator is not None and self.estimate_generator is not None:
+            state["train"] = self.train_generator.get_state()
+            state["estimate"] = self.estimate_generator.get_state()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        torch.set_rng_state(state_dict["global"])
+        if "cuda" in state_dict and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state_dict["cuda"])
+        if self.train_generator is not None and self.estimate_generator is not None:
+            self.train_generator.set_state(state_dict["train"])
+            self.estimate_generator.set_state(state_dict["estimate"])
+
+
+def split_tokens(tokens: Tensor, split: float) -> tuple[Tensor, Tensor]:
+    """The front of a text for training and the tail for validation, without a copy."""
+    n_train = int(split * len(tokens))
+    return tokens[:n_train], tokens[n_train:]

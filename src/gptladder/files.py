@@ -1,0 +1,46 @@
+"""Files that are either the old ones or the new ones, never something between."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+STAGING_SUFFIX = ".part"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file beside ``path``, force it to disk, and put it in ``path``'s place in one move.
+
+    The staging file lies in the same directory because a move is only atomic within one file system.
+    A process killed in between leaves the old file and a ``.part`` that the next run sweeps away.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.{os.getpid()}{STAGING_SUFFIX}")
+    try:
+        with staged.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def sweep_staging(directory: Path) -> None:
+    """Remove what killed processes left half-written."""
+    for path in directory.glob(f".*{STAGING_SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,104 @@
+"""What a run computes on, and how exactly."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from gptladder.errors import UserError
+from gptladder.model import count_parameters
+
+# Below this many parameters a second thread costs more in waiting than it brings in arithmetic.
+PARAMETERS_FOR_THREADS = 1_000_000
+
+PRECISIONS = ("32-true", "64-true", "bf16-true", "16-mixed", "bf16-mixed", "mixed")
+
+
+class Hardware:
+    """Accelerator, devices, precision, compiling and threads of a run.
+
+    Args:
+        accelerator: ``cpu``, ``gpu`` (CUDA) or ``mps``; ``auto`` takes the best there is.
+        devices: how many, or ``auto`` for all.
+        strategy: Lightning's, such as ``auto`` or ``ddp``.
+        precision: Lightning's, or ``mixed``: bf16 where the hardware has it, fp16 otherwise.
+        compile: compile the net with ``torch.compile``; checkpoints stay portable.
+        threads: torch's threads on the CPU; ``auto`` is one for the small rungs and every core for large ones.
+            The number decides the last bits of a result and is recorded with it.
+
+    Raises:
+        UserError: the machine has no such accelerator, or too few, or not the precision.
+    """
+
+    def __init__(
+        self,
+        *,
+        accelerator: Literal["auto", "cpu", "gpu", "mps"],
+        devices: int | Literal["auto"],
+        strategy: str,
+        precision: str,
+        compile: bool,
+        threads: int | Literal["auto"],
+    ) -> None:
+        if accelerator == "auto":
+            accelerator = "gpu" if _n_gpus() else "mps" if torch.backends.mps.is_available() else "cpu"
+        _check_accelerator(accelerator, devices)
+        if precision not in PRECISIONS:
+            raise UserError(f"hardware.precision={precision} must be one of {', '.join(PRECISIONS)}")
+        if threads != "auto" and (not isinstance(threads, int) or threads < 1):
+            raise UserError(f"hardware.threads={threads} must be auto or a whole number of at least 1")
+        self.accelerator = accelerator
+        self.devices = devices
+        self.strategy = strategy
+        self.precision = _precision(precision, accelerator)
+        self.compile = compile
+        self.threads = threads
+
+    def trainer_arguments(self) -> dict[str, Any]:
+        """The arguments of Lightning's ``Trainer`` that say where and how exactly it computes."""
+        return {
+            "accelerator": self.accelerator,
+            "devices": self.devices,
+            "strategy": self.strategy,
+            "precision": self.precision,
+        }
+
+    def prepare(self, net: nn.Module) -> None:
+        """Set the threads that suit the net's size, and compile it if asked."""
+        few = count_parameters(net) < PARAMETERS_FOR_THREADS
+        torch.set_num_threads((1 if few else _n_cores()) if self.threads == "auto" else self.threads)
+        if self.compile:
+            net.compile()  # in place: `torch.compile(net)` would rename every weight in the checkpoints
+
+
+def _check_accelerator(accelerator: str, devices: int | str) -> None:
+    if accelerator == "gpu" and not _n_gpus():
+        raise UserError("hardware.accelerator=gpu, but torch sees no CUDA GPU here: take hardware=cpu")
+    if accelerator == "gpu" and isinstance(devices, int) and devices > _n_gpus():
+        raise UserError(f"hardware.devices={devices}, but torch sees {_n_gpus()} here: take at most that many")
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UserError("hardware.accelerator=mps, but this is not an Apple GPU: take hardware=cpu")
+    if accelerator not in ("cpu", "gpu", "mps"):
+        raise UserError(f"hardware.accelerator={accelerator} must be auto, cpu, gpu or mps")
+
+
+def _precision(precision: str, accelerator: str) -> str:
+    has_bf16 = accelerator == "cpu" or (accelerator == "gpu" and torch.cuda.is_bf16_supported())
+    if precision == "mixed":
+        return "bf16-mixed" if has_bf16 else "16-mixed"
+    if precision.startswith("bf16") and not has_bf16:
+        raise UserError(f"hardware.precision={precision}, but this {accelerator} has no bf16: take mixed or 32-true")
+    if precision == "16-mixed" and accelerator == "cpu":
+        raise UserError("hardware.precision=16-mixed, but a CPU has no fp16 arithmetic: take mixed or 32-true")
+    return precision
+
+
+def _n_gpus() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,322 @@
+"""The rungs: a bigram table, and one GPT whose constructor arguments are the ladder.
+
+Dimensions in comments::
+
+    B  batch        T  time (position in the block)     C  channels (n_embd)
+    V  vocabulary   H  heads (n_head)                   D  head size
+
+Parts are built in the order of the lecture "Let's build GPT: from scratch, in code, spelled out", so that
+one seed draws the very weights of the published curves. A switch that is off is an absent part, chosen in
+the constructor: ``forward`` never asks.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gptladder.errors import UserError
+
+
+class Bigram(nn.Module):
+    """A table of next-character logits, one row a character.
+
+    ``(B, T)`` token numbers to ``(B, T, V)`` logits. It looks at one character only; ``block_size`` is how many
+    it predicts at once.
+    """
+
+    def __init__(self, *, vocab_size: int, block_size: int) -> None:
+        super().__init__()
+        _whole(1, block_size=block_size)
+        self.block_size = block_size
+        self.table = nn.Embedding(vocab_size, vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        logits: Tensor = self.table(idx)  # (B, T) -> (B, T, V)
+        return logits
+
+
+class GPT(nn.Module):
+    """A decoder-only transformer; with every switch off, an embedded bigram.
+
+    ``(B, T)`` token numbers, ``T <= block_size``, to ``(B, T, V)`` logits.
+
+    Args:
+        vocab_size: ``V``.
+        block_size: the longest ``T``.
+        n_embd: ``C``, the width of the embedding.
+        positions: add a learnt embedding of the position to that of the token.
+        n_layer: layers of attention and feed-forward; 0 predicts from the embedding alone.
+        attention: how the past is gathered, a uniform ``mean`` or ``softmax`` weights from queries and keys.
+        n_head: ``H``, heads side by side.
+        head_size: ``D``; ``None`` divides ``n_embd`` among the heads.
+        scale: divide attention scores by the square root of ``D``.
+        expansion: width of the feed-forward's hidden part in multiples of its input; 0 leaves the
+            feed-forward out, 1 is a single linear with ReLU.
+        projection: a linear after the concatenated heads.
+        residual: add each sublayer's output to its input instead of replacing it.
+        norm_position: LayerNorm ``pre`` (before each sublayer and the head), ``post`` (after each sublayer), ``none``.
+        dropout: on attention weights and on sublayer outputs.
+
+    Raises:
+        UserError: sizes that do not fit together.
+
+    Follows the lecture named above; Vaswani et al. 2017 for the parts, Radford et al. 2019 for ``pre``.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        block_size: int,
+        n_embd: int,
+        positions: bool,
+        n_layer: int,
+        attention: Literal["mean", "softmax"],
+        n_head: int,
+        head_size: int | None,
+        scale: bool,
+        expansion: int,
+        projection: bool,
+        residual: bool,
+        norm_position: Literal["none", "pre", "post"],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        _whole(1, block_size=block_size, n_embd=n_embd, n_head=n_head, head_size=1 if head_size is None else head_size)
+        _whole(0, n_layer=n_layer, expansion=expansion)
+        _one_of(attention=(attention, ("mean", "softmax")), norm_position=(norm_position, ("none", "pre", "post")))
+        _check_dropout(dropout)
+        head_size = head_size or _share(n_embd, n_head)
+        width = n_head * head_size if n_layer and not projection else n_embd
+        if width != n_embd and (n_layer > 1 or residual):
+            raise UserError(
+                f"model.n_head={n_head} heads of model.head_size={head_size} give {width} channels, and layers that "
+                f"stack or add need model.n_embd={n_embd}: set model.head_size=null or model.projection=true"
+            )
+        self.block_size = block_size
+        # The notebook that published `embedding` drew its head before its table; every other rung draws it last.
+        head_drawn_first = nn.Linear(n_embd, vocab_size) if not n_layer and not positions else None
+        self.embedding = TokenEmbedding(vocab_size, block_size, n_embd, positions=positions)
+        self.layers = nn.Sequential(
+            *(
+                Layer(
+                    n_embd=n_embd,
+                    attention=attention,
+                    n_head=n_head,
+                    head_size=head_size,
+                    scale=scale,
+                    expansion=expansion,
+                    projection=projection,
+                    residual=residual,
+                    norm_position=norm_position,
+                    dropout=dropout,
+                )
+                for _ in range(n_layer)
+            )
+        )
+        self.norm = nn.LayerNorm(width) if norm_position == "pre" else nn.Identity()
+        self.head = head_drawn_first or nn.Linear(width, vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        x = self.embedding(idx)  # (B, T) -> (B, T, C)
+        x = self.layers(x)
+        logits: Tensor = self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
+        return logits
+
+
+class TokenEmbedding(nn.Module):
+    """What a token is, plus where it stands."""
+
+    def __init__(self, vocab_size: int, block_size: int, n_embd: int, *, positions: bool) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocab_size, n_embd)
+        self.position = AddPosition(block_size, n_embd) if positions else nn.Identity()
+
+    def forward(self, idx: Tensor) -> Tensor:
+        x: Tensor = self.position(self.token(idx))  # (B, T) -> (B, T, C)
+        return x
+
+
+class AddPosition(nn.Module):
+    """Adds a learnt vector for each place in the block."""
+
+    def __init__(self, block_size: int, n_embd: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(block_size, n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table.weight[: x.size(1)]
+
+
+class Layer(nn.Module):
+    """Communicate, then compute: attention gathers the past, a feed-forward thinks about it."""
+
+    def __init__(
+        self,
+        *,
+        n_embd: int,
+        attention: str,
+        n_head: int,
+        head_size: int,
+        scale: bool,
+        expansion: int,
+        projection: bool,
+        residual: bool,
+        norm_position: str,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        width = n_head * head_size
+        if attention == "mean":
+            gather: nn.Module = Average(n_embd, n_head=n_head, head_size=head_size)
+        else:
+            gather = Attention(n_embd, n_head=n_head, head_size=head_size, scale=scale, dropout=dropout)
+        if projection:
+            gather, width = nn.Sequential(gather, nn.Linear(width, n_embd)), n_embd
+
+        def sublayer(body: nn.Module, width_in: int) -> Sublayer:
+            return Sublayer(body, width_in, width, residual=residual, norm_position=norm_position, dropout=dropout)
+
+        self.attention = sublayer(gather, n_embd)
+        self.feedforward = sublayer(feedforward(width, expansion), width) if expansion else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.attention(x)
+        x = self.feedforward(x)
+        return x
+
+
+class Sublayer(nn.Module):
+    """One stop on the residual stream: normalise, transform, drop out, add back."""
+
+    def __init__(
+        self, body: nn.Module, width_in: int, width_out: int, *, residual: bool, norm_position: str, dropout: float
+    ) -> None:
+        super().__init__()
+        self.pre_norm = nn.LayerNorm(width_in) if norm_position == "pre" else nn.Identity()
+        self.body = body
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.join = Add() if residual else Replace()
+        self.post_norm = nn.LayerNorm(width_out) if norm_position == "post" else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.post_norm(self.join(x, self.dropout(self.body(self.pre_norm(x)))))
+        return y
+
+
+class Add(nn.Module):
+    """The residual path: what a sublayer found is added to what was known (He et al. 2015)."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Replace(nn.Module):
+    """No residual path: what a sublayer found is all that goes on."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return y
+
+
+class Average(nn.Module):
+    """Each position gets the plain mean of the values up to it: attention before it can choose."""
+
+    def __init__(self, n_embd: int, *, n_head: int, head_size: int) -> None:
+        super().__init__()
+        self.n_head = n_head
+        self.value = nn.Linear(n_embd, n_head * head_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = torch.arange(1, x.size(1) + 1, device=x.device).unsqueeze(1)  # (T, 1)
+        return self.value(x).cumsum(dim=1) / seen  # (B, T, C) -> (B, T, H*D)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Who looks at whom, ``(B, H, T, T)``: each row uniform over the past."""
+        past = x.new_ones(x.size(1), x.size(1)).tril()
+        return (past / past.sum(dim=1, keepdim=True)).expand(x.size(0), self.n_head, -1, -1)
+
+
+class Attention(nn.Module):
+    """Heads of causal self-attention, side by side (Vaswani et al. 2017).
+
+    ``forward`` takes torch's fused kernel, which is the faster one at every size of the ladder; ``explicit`` is
+    the same sum with its weights in the open.
+    """
+
+    def __init__(self, n_embd: int, *, n_head: int, head_size: int, scale: bool, dropout: float) -> None:
+        super().__init__()
+        self.n_head = n_head
+        self.head_size = head_size
+        self.scale = head_size**-0.5 if scale else 1.0
+        self.dropout = dropout
+        # One matrix for the queries, keys and values of all heads, holding the draws of the lecture, which builds
+        # for each head in turn a key, a query and a value.
+        draws = [[nn.Linear(n_embd, head_size, bias=False).weight for _ in range(3)] for _ in range(n_head)]
+        key, query, value = zip(*draws, strict=True)
+        self.query_key_value = nn.Parameter(torch.cat([*query, *key, *value]).detach())  # (3*H*D, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.heads(x)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=self.scale)
+        return y.transpose(1, 2).flatten(2)  # (B, H, T, D) -> (B, T, H*D)
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each ``(B, H, T, D)``."""
+        packed = F.linear(x, self.query_key_value).unflatten(-1, (3, self.n_head, self.head_size))
+        q, k, v = packed.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, D) -> (3, B, H, T, D)
+        return q, k, v
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Who looks at whom, ``(B, H, T, T)``: each row sums to one and is zero on the future."""
+        q, k, _ = self.heads(x)
+        scores = q @ k.transpose(-2, -1) * self.scale  # (B, H, T, D) -> (B, H, T, T)
+        future = torch.ones(x.size(1), x.size(1), dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+
+    def explicit(self, x: Tensor) -> Tensor:
+        """What ``forward`` computes, by way of ``weights`` (no dropout)."""
+        _, _, v = self.heads(x)
+        return (self.weights(x) @ v).transpose(1, 2).flatten(2)
+
+
+def feedforward(width: int, expansion: int) -> nn.Sequential:
+    """Each position thinks on its own: widen, ReLU, and back; unwidened, there is nothing to bring back."""
+    if expansion == 1:
+        return nn.Sequential(nn.Linear(width, width), nn.ReLU())
+    return nn.Sequential(nn.Linear(width, expansion * width), nn.ReLU(), nn.Linear(expansion * width, width))
+
+
+def count_parameters(net: nn.Module) -> int:
+    """Trainable numbers of a network."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def _share(n_embd: int, n_head: int) -> int:
+    if n_embd % n_head:
+        raise UserError(
+            f"model.n_embd={n_embd} is not divisible by model.n_head={n_head}: "
+            f"take n_embd={n_embd - n_embd % n_head or n_head}, or set model.head_size"
+        )
+    return n_embd // n_head
+
+
+def _whole(least: int, **sizes: int) -> None:
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < least:
+            raise UserError(f"model.{name}={size} must be a whole number of at least {least}")
+
+
+def _one_of(**choices: tuple[str, tuple[str, ...]]) -> None:
+    for name, (choice, allowed) in choices.items():
+        if choice not in allowed:
+            raise UserError(f"model.{name}={choice} must be one of {', '.join(allowed)}")
+
+
+def _check_dropout(dropout: float) -> None:
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise UserError(f"model.dropout={dropout} must be a number from 0 to below 1")

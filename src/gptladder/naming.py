@@ -1,0 +1,52 @@
+"""Names: of the jobs of a sweep, readable and never shared, and of the keys of a config."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+# Groups whose keys are told apart by their last part alone; a test holds them to that.
+SHORT_GROUPS = ("model", "data", "optimizer", "trainer")
+
+# Said of the launch, not of the job.
+NOT_OF_THE_JOB = ("model", "sweep")
+
+
+def register() -> None:
+    """Make ``${job_name:...}`` known to configs."""
+    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+
+
+def job_name(rung: str, overrides: Sequence[str]) -> str:
+    """The rung, then every override by key: ``layernorm-lr0.01-seed2``.
+
+    Where a value cannot stand in a file name, a digest of all overrides is added, so that two jobs never meet.
+    """
+    settings = sorted(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    plain = "-".join([rung, *(f"{_short(key)}{value}" for key, value in settings if key not in NOT_OF_THE_JOB)])
+    name = re.sub(r"[^\w.+-]+", "_", plain)[:120]
+    return name if name == plain else f"{name}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
+
+
+def quoted(value: str) -> str:
+    """A value as Hydra's override grammar takes it literally."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # a quote, and the backslashes before it
+    return f"'{escaped}'"
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested config with its dotted key."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _short(key: str) -> str:
+    group, _, name = key.rpartition(".")
+    return name if group in SHORT_GROUPS else key

@@ -1,0 +1,145 @@
+"""A run: one training, one directory, one ``result.json`` that always tells how it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gptladder import __version__
+from gptladder.errors import UserError
+from gptladder.files import replacing, sweep_staging
+
+
+class Run:
+    """A run directory and the result in it.
+
+    A directory is entered only by a run that is new or goes on: what another run wrote is never overwritten.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.result: dict[str, Any] = self.read(self.path)
+        self._entered = time.perf_counter()
+        self._wall_seconds_before = self.result.get("wall_seconds", 0.0)
+
+    @staticmethod
+    def read(path: Path) -> dict[str, Any]:
+        """What ``result.json`` says; empty where there is none yet."""
+        try:
+            result: dict[str, Any] = json.loads((path / "result.json").read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            raise UserError(f"{path}/result.json is not readable as JSON: move the directory away") from None
+        return result
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """Where an unfinished run goes on, if it got that far."""
+        last = self.checkpoints / "last.ckpt"
+        return last if last.is_file() else None
+
+    @property
+    def finished(self) -> bool:
+        return self.result.get("status") == "finished"
+
+    def write(self, **values: Any) -> None:
+        """Change the result, on disk at once and whole."""
+        self.result.update(values)
+        with replacing(self.path / "result.json") as file:
+            file.write((json.dumps(self.result, indent=1) + "\n").encode())
+
+    def begin(self, **identity: Any) -> None:
+        """Enter the directory.
+
+        Raises:
+            UserError: it holds a run of another recipe.
+        """
+        held, wanted = self.result.get("config_hash"), identity["config_hash"]
+        if held not in (None, wanted):
+            raise UserError(f"{self.path} holds another run (config {held}, not {wanted}): choose another directory")
+        sweep_staging(self.path)
+        sweep_staging(self.checkpoints)
+        self.write(status="running", error=None, **identity, **_circumstances())
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Whatever ends the body is on record before it goes on to whoever handles it."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            self._end("interrupted", None)
+            raise
+        except UserError as mistake:
+            self._end("failed", str(mistake))
+            raise
+        except Exception:
+            self._end("failed", traceback.format_exc())
+            raise
+
+    def finish(self, **outcome: Any) -> None:
+        """Close the record of a run that reached its last step."""
+        self._end("finished", None, **outcome)
+
+    def _end(self, status: str, error: str | None, **outcome: Any) -> None:
+        if not self.result:  # a mistake found before the run began leaves nothing behind
+            return
+        wall_seconds = self._wall_seconds_before + time.perf_counter() - self._entered
+        costs = {"wall_seconds": round(wall_seconds, 2), "peak_memory_mb": _peak_mb()}
+        self.write(status=status, error=error, **outcome, **costs)
+
+
+def _peak_mb() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def _circumstances() -> dict[str, Any]:
+    import lightning
+    import torch
+
+    return {
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "torch": torch.__version__,
+            "lightning": lightning.__version__,
+            "python": platform.python_version(),
+            "gptladder": __version__,
+        },
+        "git": _git(),
+        "command": _command(),
+    }
+
+
+def _command() -> str:
+    """What the user typed, without what was added to it since."""
+    typed = sys.orig_argv[sys.orig_argv.index(sys.argv[0]) + 1 :] if sys.argv[0] in sys.orig_argv else sys.argv[1:]
+    return shlex.join(["python", Path(sys.argv[0]).name, *typed])
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit of the code, and whether it was changed since; ``None`` outside a checkout."""
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", os.path.dirname(__file__), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

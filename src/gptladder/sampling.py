@@ -1,0 +1,89 @@
+"""Text from a trained net, one token after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gptladder.errors import UserError
+from gptladder.tokenizer import CharTokenizer
+
+
+@torch.inference_mode()
+def generate(
+    net: nn.Module,
+    prompt: Tensor,
+    *,
+    n_tokens: int,
+    block_size: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[Tensor]:
+    """Continue prompts token by token, each drawn from the net's own distribution.
+
+    Args:
+        net: ``(B, T)`` token numbers to ``(B, T, V)`` logits, in evaluation mode.
+        prompt: ``(B, T)``, ``T >= 1``; only its last ``block_size`` tokens are seen.
+        n_tokens: how many to draw.
+        temperature: logits are divided by it; 0 is greedy.
+        top_k: draw among the ``k`` likeliest tokens only.
+        generator: where the draws come from; never the stream that training draws from.
+
+    Yields:
+        ``(B,)`` int64, the next token of each prompt.
+    """
+    if not temperature >= 0:
+        raise UserError(f"temperature {temperature} must be at least 0 (0 is greedy)")
+    if top_k is not None and top_k < 1:
+        raise UserError(f"top-k {top_k} must be at least 1")
+    generator = generator or torch.Generator(prompt.device).manual_seed(0)
+    idx = prompt
+    for _ in range(n_tokens):
+        idx = idx[:, -block_size:]
+        logits = net(idx)[:, -1]  # (B, T, V) -> (B, V)
+        token = _draw(logits, temperature, top_k, generator)
+        idx = torch.cat([idx, token], dim=1)
+        yield token.squeeze(1)
+
+
+def texts(
+    net: nn.Module, tokenizer: CharTokenizer, prompt: str, *, n_samples: int, n_tokens: int, seed: int, **options: Any
+) -> Iterator[str]:
+    """Continue a prompt in text, piece by piece as it is drawn; several samples are drawn at once.
+
+    Args:
+        prompt: what to continue, and the first piece; empty starts from newline, as the lecture does.
+        n_samples: of more than one, each comes whole, a line of dashes between two.
+        options: those of ``generate``.
+
+    Raises:
+        UserError: the prompt has a character outside the vocabulary, or an option is out of range.
+    """
+    if n_samples < 1 or n_tokens < 0:
+        raise UserError(f"{n_samples} samples of {n_tokens} tokens cannot be written: ask for at least 1 and 0")
+    device = next(net.parameters()).device
+    # Newline is the first character of the lecture's vocabulary, token 0; so is the first of any other.
+    start = tokenizer.encode(prompt).long() if prompt else torch.zeros(1, dtype=torch.long)
+    generator = torch.Generator(device).manual_seed(seed)
+    tokens = generate(net, start.to(device).expand(n_samples, -1), n_tokens=n_tokens, generator=generator, **options)
+    if n_samples == 1:
+        yield prompt
+        for token in tokens:
+            yield tokenizer.decode(token)
+    else:
+        drawn = torch.stack([start.new_zeros(n_samples), *(token.cpu() for token in tokens)], dim=1)[:, 1:]
+        yield "\n----\n".join(prompt + tokenizer.decode(sample) for sample in drawn)
+
+
+def _draw(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> Tensor:
+    if temperature == 0:
+        return logits.argmax(dim=-1, keepdim=True)
+    logits = logits.float() / temperature
+    if top_k is not None and top_k < logits.size(-1):
+        threshold = logits.topk(top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < threshold, float("-inf"))
+    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)  # (B, V) -> (B, 1)

@@ -1,0 +1,30 @@
+"""Learning-rate schedules that torch does not have in one piece."""
+
+from __future__ import annotations
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+
+from gptladder.errors import UserError
+
+
+def cosine(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, final_fraction: float) -> LRScheduler:
+    """Climb linearly for ``warmup_steps``, then fall along half a cosine to ``final_fraction`` of the peak.
+
+    Args:
+        max_steps: where the fall ends.
+        warmup_steps: steps of the climb; 0 starts at the peak.
+        final_fraction: the last learning rate as a share of the peak.
+
+    Loshchilov & Hutter 2016, with the warm-up that transformers need.
+    """
+    if not 0 <= warmup_steps < max_steps:
+        raise UserError(
+            f"scheduler.warmup_steps={warmup_steps} must be at least 0 and below trainer.max_steps={max_steps}"
+        )
+    peak = optimizer.param_groups[0]["lr"]
+    fall = CosineAnnealingLR(optimizer, max_steps - warmup_steps, eta_min=final_fraction * peak)
+    if not warmup_steps:
+        return fall
+    climb = LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
+    return SequentialLR(optimizer, [climb, fall], milestones=[warmup_steps])

@@ -1,0 +1,42 @@
+"""Text as it is on disk: every character kept, every mistake named."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+from gptladder.errors import UserError
+
+
+def shakespeare() -> str:
+    """Tiny Shakespeare, 1,115,394 characters, from inside the package."""
+    return (resources.files("gptladder.corpus") / "tinyshakespeare.txt").read_bytes().decode()
+
+
+def read_text(path: str | Path) -> str:
+    """Read a UTF-8 file without translating line ends or dropping a byte-order mark.
+
+    Raises:
+        UserError: the file is missing, unreadable, a directory, empty, or not UTF-8 (with the byte offset).
+    """
+    try:
+        data = Path(path).read_bytes()
+    except IsADirectoryError:
+        raise UserError(f"data.path={path} is a directory: name one text file") from None
+    except OSError as error:
+        raise UserError(f"data.path={path} cannot be read ({error.strerror}): check the path and its rights") from None
+    if not data:
+        raise UserError(f"data.path={path} is empty: give a text of at least one block")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"data.path={path} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}; "
+            "convert it first (for example with iconv)"
+        ) from None
+
+
+def sha256(text: str) -> str:
+    """The fingerprint of a text: SHA-256 of its UTF-8 bytes."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,0 +1,35 @@
+"""Climb one rung of the ladder: ``python train.py model=multihead``."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from gptladder.command import main
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def train(cfg: DictConfig) -> None:
+    """Train one rung as composed, and leave its record in the run directory."""
+    # Imported here: --help and mistakes answer before torch and Lightning are loaded.
+    import torch
+    from rich import print
+
+    from gptladder.assembly import build_data, build_learner, build_trainer, climb
+    from gptladder.panel import panel
+    from gptladder.run import Run
+
+    run = Run(cfg.run_dir)
+    with run.recording():
+        torch.manual_seed(cfg.seed)
+        data = build_data(cfg)
+        learner = build_learner(cfg, data)
+        trainer = build_trainer(cfg, learner, run)
+        if not run.finished:
+            climb(trainer, learner, data, run)
+    if trainer.is_global_zero:
+        print(panel(run.result, run.path))
+
+
+if __name__ == "__main__":
+    main(train, conf=Path(__file__).with_name("conf"))
