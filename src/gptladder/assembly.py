@@ -8,8 +8,8 @@ from typing import Any
 
 import lightning.pytorch as L
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from gptladder.callbacks.record import Record
@@ -62,7 +62,7 @@ def build_trainer(cfg: DictConfig, learner: Learner, run: Run) -> L.Trainer:
     hardware.prepare(learner.net)
     record = Record(run, tokens_per_step=learner.tokens_per_step)
     try:
-        return instantiate(cfg.trainer, _partial_=True)(
+        trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True)(
             **hardware.trainer_arguments(),
             # Lightning counts batches here, the config steps.
             val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
@@ -73,6 +73,7 @@ def build_trainer(cfg: DictConfig, learner: Learner, run: Run) -> L.Trainer:
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {error}") from error
+    return trainer
 
 
 def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> None:

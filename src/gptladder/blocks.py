@@ -85,7 +85,7 @@ class EstimateBlocks:
 
     def __iter__(self) -> Iterator[Batch]:
         offsets = _draw(self.windows, self.n_blocks, self.generator)[self.share]
-        for some in offsets.split(self.blocks_per_forward):
+        for some in torch.split(offsets, self.blocks_per_forward):
             yield _gather(self.windows, some)
 
 
@@ -99,7 +99,11 @@ class ConsecutiveBlocks:
         n_full = (len(tokens) - 1) // block_size * block_size
         x, y = tokens[:n_full].view(-1, block_size), tokens[1 : n_full + 1].view(-1, block_size)
         blocks_per_forward = max(1, TOKENS_PER_FORWARD // block_size)
-        batches = list(zip(x.split(blocks_per_forward), y.split(blocks_per_forward), strict=True)) if n_full else []
+        batches = (
+            list(zip(torch.split(x, blocks_per_forward), torch.split(y, blocks_per_forward), strict=True))
+            if n_full
+            else []
+        )
         if n_full < len(tokens) - 1:
             batches.append((tokens[n_full:-1].unsqueeze(0), tokens[n_full + 1 :].unsqueeze(0)))
         self.batches = batches[rank::world_size]

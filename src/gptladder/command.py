@@ -29,9 +29,11 @@ def main(train: Callable[[], None], *, conf: Path) -> None:
     if {"-h", "--help"} & set(arguments):
         from gptladder.help import show_help
 
-        return show_help(conf)
+        show_help(conf)
+        return
     if "LOCAL_RANK" in os.environ:  # a process that Lightning started for another device: all is settled
-        return train()
+        train()
+        return
     # Hydra would print its own account of an error and exit 1; this hands the error to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     naming.register()

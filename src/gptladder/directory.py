@@ -64,7 +64,7 @@ def _wanted(overrides: list[str], conf: Path) -> Path:
 
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
         cfg = compose("train", overrides, return_hydra_config=True)
-        job = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+        job = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
         for key, value in leaves(job):
             if value == MISSING:
                 raise UserError(f"{key} must be given: add {key}=... to the command")

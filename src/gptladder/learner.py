@@ -52,10 +52,14 @@ class Learner(L.LightningModule):
         scheduler = self.build_scheduler(optimizer, max_steps=self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        trainer: Any = self.trainer  # whose type does not tell of `log_every_n_steps`
+        self.log_every_n_batches = trainer.log_every_n_steps * trainer.accumulate_grad_batches
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = next_token_loss(self.net, batch)
         # Logged only where somebody reads it: on a rung this small, logging every step would cost more than the step.
-        if batch_idx % (self.trainer.log_every_n_steps * self.trainer.accumulate_grad_batches) == 0:
+        if batch_idx % self.log_every_n_batches == 0:
             self._log({"train/loss": loss.item(), "lr": self.lr, "tokens": self.global_step * self.tokens_per_step})
         return loss
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -41,10 +41,10 @@ class TensorBoard(TensorBoardLogger):
         return writer
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Show the run in the HParams tab, beside the latest values of its three measures."""
-        known, summary, end = hparams(params, dict.fromkeys(MEASURES, float("nan")))
-        for part in (known, summary, end):
+        parts = hparams(params, dict.fromkeys(MEASURES, float("nan")))  # type: ignore[no-untyped-call]
+        for part in parts:
             self.experiment._get_file_writer().add_summary(part)
 
     def forget_after(self, step: int) -> None:

@@ -185,9 +185,8 @@ class Layer(nn.Module):
         self.feedforward = sublayer(feedforward(width, expansion), width) if expansion else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.attention(x)
-        x = self.feedforward(x)
-        return x
+        y: Tensor = self.feedforward(self.attention(x))
+        return y
 
 
 class Sublayer(nn.Module):
@@ -232,7 +231,8 @@ class Average(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         seen = torch.arange(1, x.size(1) + 1, device=x.device).unsqueeze(1)  # (T, 1)
-        return self.value(x).cumsum(dim=1) / seen  # (B, T, C) -> (B, T, H*D)
+        mean: Tensor = self.value(x).cumsum(dim=1) / seen  # (B, T, C) -> (B, T, H*D)
+        return mean
 
     def weights(self, x: Tensor) -> Tensor:
         """Who looks at whom, ``(B, H, T, T)``: each row uniform over the past."""
@@ -267,7 +267,7 @@ class Attention(nn.Module):
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each ``(B, H, T, D)``."""
-        packed = F.linear(x, self.query_key_value).unflatten(-1, (3, self.n_head, self.head_size))
+        packed = F.linear(x, self.query_key_value).view(*x.shape[:2], 3, self.n_head, self.head_size)
         q, k, v = packed.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, D) -> (3, B, H, T, D)
         return q, k, v
 

@@ -59,8 +59,10 @@ class Run:
         return self.result.get("status") == "finished"
 
     def write(self, **values: Any) -> None:
-        """Change the result, on disk at once and whole."""
+        """Change the result, on disk at once and whole; of several processes only the first writes."""
         self.result.update(values)
+        if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
+            return
         with replacing(self.path / "result.json") as file:
             file.write((json.dumps(self.result, indent=1) + "\n").encode())
 
@@ -136,7 +138,7 @@ def _git() -> dict[str, Any] | None:
     """The commit of the code, and whether it was changed since; ``None`` outside a checkout."""
 
     def ask(*words: str) -> str:
-        command = ["git", "-C", os.path.dirname(__file__), *words]
+        command = ["git", "-C", str(Path(__file__).parent), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
 
     try:

@@ -49,7 +49,7 @@ class CharTokenizer:
         if unknown.any():
             position = int(unknown.argmax())
             raise UserError(
-                f"character {text[position]!a} at position {position} is not in the vocabulary of "
+                f"character {text[position]!r} at position {position} is not in the vocabulary of "
                 f"{self.vocab_size} characters: use only characters of the training text"
             )
         return torch.from_numpy(tokens)

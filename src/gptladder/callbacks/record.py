@@ -30,8 +30,7 @@ class Record(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         measures = {name: trainer.callback_metrics[key].item() for name, key in _MEASURES.items()}
         self.curve.append({"step": trainer.global_step, **measures})
-        if trainer.is_global_zero:
-            self.run.write(**self._summary())
+        self.run.write(**self._summary())
         self._resumed_at = time.perf_counter()
 
     def _summary(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Stopping(L.Callback):
         if trainer.global_step >= trainer.max_steps:
             trainer.should_stop = True  # which makes Lightning evaluate once more
         elif self.received is not None and not self._evaluates_now(trainer, batch_idx):
-            trainer.save_checkpoint(self.checkpoint)
+            trainer.save_checkpoint(self.checkpoint, weights_only=False)
             raise SystemExit(128 + self.received)
 
     @staticmethod

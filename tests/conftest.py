@@ -1,0 +1,63 @@
+"""What the tests share: configs found by globbing ``conf/``, runs in this process, and runs as a user starts them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from gptladder.assembly import build_data, build_learner, build_trainer, climb
+from gptladder.naming import quoted
+from gptladder.run import Run
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+RUNGS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The config of a job, as ``train.py`` would compose it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def trained(run_dir: Path, *overrides: str) -> dict[str, Any]:
+    """Train in this process as ``train.py`` does; the result as it stands on disk."""
+    cfg = composed(*overrides, f"run_dir={quoted(str(run_dir))}")
+    run = Run(run_dir)
+    with run.recording():
+        torch.manual_seed(cfg.seed)
+        data = build_data(cfg)
+        learner = build_learner(cfg, data)
+        climb(build_trainer(cfg, learner, run), learner, data, run)
+    return Run.read(run_dir)
+
+
+def command(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of the repository as a user does, from another directory."""
+    script, *arguments = words
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short finished run of ``multihead``, made by the command itself."""
+    directory = tmp_path_factory.mktemp("finished")
+    done = command("train.py", "model=multihead", "trainer.max_steps=20", "hydra.run.dir=run", cwd=directory)
+    assert done.returncode == 0, done.stderr
+    return directory / "run"
