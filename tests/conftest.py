@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from gptladder.run import Run
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 RUNGS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def composed(*overrides: str) -> DictConfig:
