@@ -87,7 +87,10 @@ class TextData(L.LightningDataModule):
         assert self.trainer is not None
         # A length, though the supply is endless: without one Lightning fetches a batch ahead, which would draw
         # it before the estimate that comes first.
-        n_batches = self.trainer.max_steps * self.trainer.accumulate_grad_batches
+        return self.train_blocks(n_batches=self.trainer.max_steps * self.trainer.accumulate_grad_batches)
+
+    def train_blocks(self, *, n_batches: int) -> RandomBlocks:
+        """Training batches, drawn from this run's stream."""
         return RandomBlocks(
             self.train_tokens,
             block_size=self.block_size,
