@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import lightning.pytorch as L
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader  # type: ignore[import-untyped]
+from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from gptladder.files import replacing
-from gptladder.learner import MEASURES
+from gptladder.files import replacing, sweep_staging
 
 # Train and val of one quantity on one chart.
 LAYOUT = {
@@ -24,12 +28,14 @@ LAYOUT = {
     }
 }
 
+LOGGED_BY_THE_NEXT_BATCH = ("train/loss", "lr", "tokens")
+
 
 class TensorBoard(TensorBoardLogger):
-    """Event files in ``tensorboard/`` of the run directory."""
+    """Event files in ``tensorboard/`` of the run directory, one for each time that the run is started."""
 
     def __init__(self, *, run_dir: str) -> None:
-        super().__init__(save_dir=run_dir, name="tensorboard", version="", default_hp_metric=False)
+        super().__init__(save_dir=run_dir, name="tensorboard", version="")
 
     @property
     @rank_zero_experiment
@@ -37,23 +43,43 @@ class TensorBoard(TensorBoardLogger):
         is_new = self._experiment is None
         writer: SummaryWriter = super().experiment
         if is_new:
+            weakref.finalize(self, writer.close)
             writer.add_custom_scalars(LAYOUT)
         return writer
 
     @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics(metrics, step)
+        self.save()  # what came before a checkpoint must be on disk before it
+
+    @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Show the run in the HParams tab, beside the latest values of its three measures."""
-        parts = hparams(params, dict.fromkeys(MEASURES, float("nan")))  # type: ignore[no-untyped-call]
-        for part in parts:
-            self.experiment._get_file_writer().add_summary(part)
+        """Show the run in the HParams tab, beside the latest value of every scalar."""
+        # The first part would list this run's columns, and TensorBoard would then give all runs of a sweep these
+        # columns alone; without it, it collects the columns of all.
+        _, start, _ = hparams(params, {})  # type: ignore[no-untyped-call]
+        self.experiment._get_file_writer().add_summary(start)
 
+    @rank_zero_only
     def forget_after(self, step: int) -> None:
-        """Have TensorBoard drop what an interrupted run logged past the step at which it goes on."""
-        self._kwargs["purge_step"] = step + 1
+        """Drop the events that an interrupted run wrote past the checkpoint at which it goes on."""
+        sweep_staging(Path(self.log_dir))
+        for path in Path(self.log_dir).glob("events.*"):
+            events = [Event.FromString(record) for record in RawEventFileLoader(str(path)).Load()]
+            with replacing(path) as file:
+                for event in events:
+                    if all(_precedes(step, event.step, value.tag) for value in event.summary.value):
+                        RecordWriter(file).write(event.SerializeToString())
 
+    @rank_zero_only
     def save(self) -> None:
         """Flush; the config is recorded beside the events already, so no hparams.yaml is written."""
         self.experiment.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Flush, and keep the file open: the evaluation before the first step ends in a call of this, too."""
+        self.save()
 
 
 class CSV(Logger):
@@ -93,13 +119,23 @@ class CSV(Logger):
         if not self.path.exists():
             return
         header, *lines = self.path.read_text().splitlines()
-        kept = [line for line in lines if line.count(",") == 2 and int(line.split(",")[0]) <= step]
+        points = [line.split(",") for line in lines]
+        kept = [",".join(point) for point in points if len(point) == 3 and _precedes(step, int(point[0]), point[1])]
         with replacing(self.path) as file:
             file.write("\n".join([header, *kept, ""]).encode())
 
 
-def writers(trainer: L.Trainer) -> list[SummaryWriter]:
-    """The TensorBoard writers of a run, to draw text and images with; none on all processes but the first."""
-    if not trainer.is_global_zero:
-        return []
-    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+def writers(trainer: L.Trainer) -> Iterator[SummaryWriter]:
+    """The TensorBoard writers of a run, to draw text and images with; none on all processes but the first.
+
+    Each is flushed when the next is asked for.
+    """
+    for logger in trainer.loggers:
+        if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
+            yield logger.experiment
+            logger.experiment.flush()
+
+
+def _precedes(checkpoint: int, step: int, name: str) -> bool:
+    """Whether a point was logged before the checkpoint: at the same step, the next batch was not, all else was."""
+    return step < checkpoint or (step == checkpoint and name not in LOGGED_BY_THE_NEXT_BATCH)
