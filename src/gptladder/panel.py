@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+COLOURS = {"MATCH": "green", "DRIFT": "yellow"}
 
 
 def panel(result: dict[str, Any], path: Path) -> Panel:
@@ -18,28 +21,33 @@ def panel(result: dict[str, Any], path: Path) -> Panel:
     table.add_column()
     for name, value in _rows(result):
         table.add_row(name, value)
-    where = Text(f"{path}\ntensorboard --logdir {path}", style="cyan", overflow="fold")
-    body: list[RenderableType] = [table, Text(), Text(result["sample"].strip(), style="italic"), Text(), where]
-    return Panel(Group(*body), title=f"[bold]{result['model']}[/]", title_align="left", padding=(1, 2), width=100)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    where = Text(f"tensorboard --logdir {shown}", style="cyan", overflow="fold")
+    body = Group(table, Text(), Text(result["sample"].strip("\n"), style="italic"), Text(), where)
+    return Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)
 
 
-def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
     rate = result["tokens_per_second"]
-    return [
-        ("parameters", f"{result['params']:,}"),
-        ("steps", f"{result['step']:,}  ({result['tokens']:,} tokens, {rate:,} a second)"),
-        ("estimate", f"train {result['train_estimate']:.4f}   val {result['val_estimate']:.4f}"),
-        ("published", _published(result)),
-        ("exact val loss", f"{result['val_loss']:.4f}   {result['val_bits_per_char']:.4f} bits a character"),
-        ("best", f"{result['best']['val_loss']:.4f} at step {result['best']['step']:,}"),
-        ("time", f"{result['train_seconds']:.1f} s training, {result['wall_seconds']:.1f} s in all"),
-    ]
+    yield "parameters", Text(f"{result['params']:,}")
+    yield "steps", Text(f"{result['step']:,}   {result['tokens']:,} tokens, {rate:,} a second")
+    yield "estimate", _figures(result["train_estimate"], result["val_estimate"])
+    yield from _published(result)
+    yield "exact val loss", Text(f"{result['val_loss']:.4f}   {result['val_bits_per_char']:.4f} bits a character")
+    yield "best", Text(f"{result['best']['val_loss']:.4f} at step {result['best']['step']:,}")
+    yield "time", Text(f"{result['train_seconds']:.1f} s training, {result['wall_seconds']:.1f} s in all")
 
 
-def _published(result: dict[str, Any]) -> str:
+def _published(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
     published = result["published"]
     if published is None:
-        return "nothing for this recipe"
-    figures = f"train {published['train']:.4f}   val {published['val']:.4f}"
-    at = "" if published["step"] == result["step"] else f" at step {published['step']:,}"
-    return f"{figures}{at}   {published['verdict']} (largest difference {published['max_abs_diff']:.4f})"
+        yield "published", Text("nothing for this recipe")
+        return
+    at = "" if published["step"] == result["step"] else f"   at step {published['step']:,}"
+    verdict = (published["verdict"], f"bold {COLOURS[published['verdict']]}")
+    yield "published", _figures(published["train"], published["val"]).append(at)
+    yield "", Text.assemble(verdict, f"   largest difference {published['max_abs_diff']:.4f}")
+
+
+def _figures(train: float, val: float) -> Text:
+    return Text(f"train {train:.4f}   val {val:.4f}")

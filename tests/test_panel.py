@@ -1,0 +1,110 @@
+"""The panel at the end of a run: whole, literal, and neat at every width."""
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from gptladder.panel import panel
+
+RESULT: dict[str, Any] = {
+    "model": "multihead",
+    "params": 7553,
+    "step": 4999,
+    "tokens": 1279744,
+    "tokens_per_second": 140631,
+    "train_estimate": 2.244,
+    "val_estimate": 2.2609,
+    "val_loss": 2.25,
+    "val_bits_per_char": 3.246,
+    "best": {"step": 4800, "val_loss": 2.2401},
+    "train_seconds": 9.1,
+    "wall_seconds": 14.2,
+    "published": {"step": 4999, "train": 2.244, "val": 2.2609, "verdict": "MATCH", "max_abs_diff": 0.0},
+    "sample": "\nFirst line.\n  Second line.\n",
+}
+
+
+def shown(width: int = 80, *, terminal: bool = False, path: Path = Path("outputs/run"), **changes: Any) -> str:
+    file = StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, color_system="standard" if terminal else "auto")
+    console.print(panel({**RESULT, **changes}, path))
+    return file.getvalue()
+
+
+def test_every_number_of_a_run_is_shown() -> None:
+    text = shown()
+    for figure in (
+        "7,553",
+        "4,999",
+        "1,279,744",
+        "140,631",
+        "2.2440",
+        "2.2609",
+        "2.2500",
+        "3.2460",
+        "2.2401",
+        "14.2 s",
+    ):
+        assert figure in text
+
+
+@pytest.mark.parametrize("verdict", ["MATCH", "DRIFT"])
+def test_the_verdict_is_shown(verdict: str) -> None:
+    text = shown(published={**RESULT["published"], "verdict": verdict, "max_abs_diff": 0.0123})
+    assert f"{verdict}   largest difference 0.0123" in text
+    assert "at step" not in text.split("published")[1].splitlines()[0]
+
+
+def test_a_point_published_before_the_last_step_is_dated() -> None:
+    assert "val 2.2609   at step 2,999" in shown(published={**RESULT["published"], "step": 2999})
+
+
+def test_a_recipe_that_was_never_published_gets_no_verdict() -> None:
+    text = shown(published=None)
+    assert "nothing for this recipe" in text
+    assert "MATCH" not in text
+    assert "DRIFT" not in text
+
+
+def test_what_looks_like_markup_is_shown_literally() -> None:
+    assert "KING [bold]RICHARD[/]: [/] [red" in shown(sample="KING [bold]RICHARD[/]: [/] [red")
+
+
+def test_the_lines_of_a_sample_stand_as_they_were_written() -> None:
+    lines = [line.strip("│ \n") for line in shown().splitlines()]
+    assert lines[lines.index("First line.") + 1] == "Second line."
+    assert "│    Second line." in shown()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("step", [4999, 2999])
+def test_no_row_breaks_at_usual_widths(width: int, step: int) -> None:
+    lines = shown(width, published={**RESULT["published"], "step": step}).splitlines()
+    assert {len(line) for line in lines} == {min(width, 100)}
+    figures = [line.strip("│ ") for line in lines[2:10]]
+    assert [line.split("  ")[0] for line in figures] == [
+        "parameters",
+        "steps",
+        "estimate",
+        "published",
+        "MATCH",
+        "exact val loss",
+        "best",
+        "time",
+    ]
+
+
+def test_a_pipe_gets_no_colours() -> None:
+    assert "\x1b" in shown(terminal=True)
+    assert "\x1b" not in shown()
+
+
+def test_the_way_to_tensorboard_is_relative_to_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "tensorboard --logdir outputs/run " in shown(path=tmp_path / "outputs/run")
+    assert "tensorboard --logdir /elsewhere/run " in shown(path=Path("/elsewhere/run"))
