@@ -28,7 +28,7 @@ def attention_weights(net: nn.Module, idx: Tensor) -> list[Tensor]:
     gatherers = [module for module in net.modules() if isinstance(module, Attention | Average)]
     hooks = [module.register_forward_pre_hook(look) for module in gatherers]
     try:
-        net(idx.unsqueeze(0))
+        net.forward(idx.unsqueeze(0))  # a compiled net, when called, may not notice hooks
     finally:
         for hook in hooks:
             hook.remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import indent
+
 import lightning.pytorch as L
 from torch import nn
 
@@ -27,7 +29,7 @@ class Samples(L.Callback):
             data = trainer.datamodule  # type: ignore[attr-defined]
             text = sample(pl_module.net, data, self.n_tokens)
             # Indented, Markdown shows it as it is, line ends included.
-            writer.add_text("sample", "\n".join(f"    {line}" for line in text.splitlines()), trainer.global_step)
+            writer.add_text("sample", indent(text, "    "), trainer.global_step)
 
 
 def sample(net: nn.Module, data: TextData, n_tokens: int) -> str:
