@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -9,9 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 from gptladder import naming
 from gptladder.errors import UserError
+from gptladder.run import Run
 
 MISTAKE = 2
 
@@ -37,38 +40,72 @@ def main(train: Callable[[], None], *, conf: Path) -> None:
     # Hydra would print its own account of an error and exit 1; this hands the error to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     naming.register()
-    with one_line_for_mistakes(conf), exit_codes_for_signals(), run_directory(arguments, conf) as sys.argv[1:]:
+    with (
+        one_line_for_mistakes(conf),
+        exit_codes_for_signals(),
+        run_directory(arguments, conf) as sys.argv[1:],
+    ):
         train()
 
 
 @contextmanager
 def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     """The arguments with a directory that no other run has; a mistake found before the run began leaves none."""
+    from hydra._internal.utils import get_args_parser
+
     from gptladder import directory
 
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if resumed:
-        yield directory.resumed(resumed[0].removeprefix("resume="), others=[a for a in arguments if a not in resumed])
-    elif any(argument.startswith("-") for argument in arguments):  # a sweep names its own; --cfg and such need none
-        yield arguments
-    else:
+        others = [argument for argument in arguments if argument not in resumed[:1]]
+        path = directory.entered(resumed[0].removeprefix("resume="), others=others)
+        if Run(path).finished:
+            print(f"{path} is finished: there is nothing to go on with")
+            raise SystemExit
+        yield directory.resuming(path)
+    elif not any(argument.startswith("-") for argument in arguments):
         with directory.claimed(arguments, conf) as path:
             yield [*arguments, f"hydra.run.dir={naming.quoted(str(path))}"]
+    elif (options := get_args_parser().parse_args(arguments)).multirun:
+        with directory.swept(options.overrides, conf):
+            yield arguments
+    else:  # --cfg and such need no directory
+        yield arguments
 
 
 @contextmanager
 def one_line_for_mistakes(conf: Path) -> Iterator[None]:
     """Turn what the user got wrong into one line and exit code 2; let our own errors keep their traceback."""
-    try:
-        yield
-    except Exception as error:
-        from gptladder.mistakes import explain
+    from gptladder.mistakes import explain
 
+    try:
+        with _no_line_of_hydra(lambda error: explain(error, conf) is not None):
+            yield
+    except Exception as error:
         explanation = explain(error, conf)
         if explanation is None:
             raise
         print(f"error: {explanation}", file=sys.stderr)
         raise SystemExit(MISTAKE) from None
+
+
+@contextmanager
+def _no_line_of_hydra(is_mistake: Callable[[Exception], bool]) -> Iterator[None]:
+    """Hydra says "Error executing job" before it hands on what ended a job; a mistake shall have one line only."""
+    from hydra.core.utils import JobReturn
+
+    of_hydra: Any = JobReturn.__dict__["return_value"]
+
+    def return_value(job: JobReturn) -> Any:
+        if isinstance(job._return_value, Exception) and is_mistake(job._return_value):
+            raise job._return_value
+        return of_hydra.fget(job)
+
+    JobReturn.return_value = of_hydra.getter(return_value)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        JobReturn.return_value = of_hydra  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -84,6 +121,13 @@ def exit_codes_for_signals() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads the arguments of a script; a mistake among them is one line as well."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
 
 
 def script(body: Callable[[], None]) -> None:

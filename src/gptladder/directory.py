@@ -9,8 +9,14 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
 from gptladder.errors import UserError
-from gptladder.naming import leaves, quoted
+from gptladder.mistakes import check
+from gptladder.naming import quoted
 from gptladder.run import Run
 
 CONFIG = ".hydra/config.yaml"
@@ -21,34 +27,54 @@ def claimed(overrides: list[str], conf: Path) -> Iterator[Path]:
     """A directory for one single run, as the config names it and nobody else's.
 
     Raises:
-        UserError: the directory that the user named holds a run, or a value that must be given is missing.
+        UserError: the directory that the user named holds a run, or the config has a mistake.
     """
-    path = _wanted(overrides, conf)
-    named = any(override.startswith("hydra.run.dir=") for override in overrides)
-    missing = [part for part in (path, *path.parents) if not part.exists()]
-    path = _claim(path) if named else _claim_numbered(path)
+    wanted = _wanted(overrides, conf)
+    named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides)
+    path, made = _claim(wanted) if named else _claim_numbered(wanted)
     try:
         yield path
     finally:
-        if not Run.read(path).get("config_hash"):  # the run never began
-            shutil.rmtree(path / ".hydra", ignore_errors=True)
-            (path / "result.json").unlink(missing_ok=True)
-            with suppress(OSError):
-                for made in (path, *(part for part in missing if part != path)):
-                    made.rmdir()
+        _give_back(path)
+        _remove_empty(made)
 
 
-def resumed(directory: str, *, others: list[str]) -> list[str]:
-    """Arguments that go on with the run in ``directory``, from the config that it recorded.
+@contextmanager
+def swept(overrides: list[str], conf: Path) -> Iterator[None]:
+    """The directory of a sweep: made by Hydra, and gone again if none of its jobs began."""
+    with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        path = Path(loader.load_configuration("train", overrides, RunMode.MULTIRUN).hydra.sweep.dir).absolute()
+    made = _missing(path)
+    try:
+        yield
+    finally:
+        if path in made and path.is_dir():  # else there may be jobs of others in it
+            for job in path.iterdir():
+                if job.is_dir():
+                    _give_back(job)
+                    _remove_empty([job])
+            if [part.name for part in path.iterdir()] == ["multirun.yaml"]:
+                (path / "multirun.yaml").unlink()
+                _remove_empty(made)
+
+
+def entered(directory: str, *, others: list[str]) -> Path:
+    """The directory of a run to go on with.
 
     Raises:
         UserError: there is no run, or other arguments are given.
     """
-    path = Path(directory.strip("'\"")).absolute()
-    if not (path / CONFIG).is_file():
+    path = Path(directory).absolute()
+    if not directory or not (path / CONFIG).is_file():
         raise UserError(f"resume={directory} is not a run directory: there is no {CONFIG} in it")
     if others:
         raise UserError(f"resume={directory} goes on with the run's own config: leave out {' '.join(others)}")
+    return path
+
+
+def resuming(path: Path) -> list[str]:
+    """Arguments that go on with the run in ``path``, from the config that it recorded."""
     recorded = _recorded_cwd(path)
     if recorded.is_dir():
         os.chdir(recorded)  # where a relative data.path was meant from
@@ -59,32 +85,34 @@ def resumed(directory: str, *, others: list[str]) -> list[str]:
 
 
 def _wanted(overrides: list[str], conf: Path) -> Path:
-    from hydra import compose, initialize_config_dir
-    from omegaconf import MISSING, OmegaConf
-
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        cfg = compose("train", overrides, return_hydra_config=True)
-        job = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
-        for key, value in leaves(job):
-            if value == MISSING:
-                raise UserError(f"{key} must be given: add {key}=... to the command")
-        return Path(cfg.hydra.run.dir).absolute()
+        # The run's own path is known to Hydra only once it runs; everything else must resolve now.
+        cfg = compose("train", [*overrides, "run_dir=run_dir"], return_hydra_config=True)
+        job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+        config = OmegaConf.to_container(job, resolve=True)
+        check(config)
+        wanted = str(cfg.hydra.run.dir)
+    if not wanted:
+        raise UserError("hydra.run.dir= is empty: name a directory, or leave it out")
+    return Path(wanted).absolute()
 
 
-def _claim(path: Path) -> Path:
-    # Hydra writes its record there later; making the folder is what only one process can do.
+def _claim(path: Path) -> tuple[Path, list[Path]]:
+    """Make a directory the run's own; also the directories that had to be made for it, innermost first."""
     if (path / "result.json").exists():
         raise UserError(_taken(path))
+    made = _missing(path)
     try:
+        # Hydra writes its record there later; making the folder is what only one process can do.
         (path / ".hydra").mkdir(parents=True)
     except FileExistsError:
         raise UserError(_taken(path)) from None
     except OSError as error:
         raise UserError(f"hydra.run.dir={path} cannot be made ({error.strerror}): choose another") from None
-    return path
+    return path, made
 
 
-def _claim_numbered(path: Path) -> Path:
+def _claim_numbered(path: Path) -> tuple[Path, list[Path]]:
     for number in count(1):
         with suppress(UserError):
             return _claim(path if number == 1 else path.with_name(f"{path.name}-{number}"))
@@ -93,13 +121,30 @@ def _claim_numbered(path: Path) -> Path:
     raise AssertionError("count() does not end")
 
 
+def _give_back(path: Path) -> None:
+    """Take away what Hydra wrote for a run that never began; one that began keeps everything."""
+    if not Run.read(path).get("config_hash"):
+        shutil.rmtree(path / ".hydra", ignore_errors=True)
+        (path / "result.json").unlink(missing_ok=True)
+
+
+def _missing(path: Path) -> list[Path]:
+    return [part for part in (path, *path.parents) if not part.exists()]
+
+
+def _remove_empty(made: list[Path]) -> None:
+    with suppress(OSError):  # somebody else's run is in it by now
+        for path in made:
+            path.rmdir()
+
+
 def _taken(path: Path) -> str:
-    return f"hydra.run.dir={path} already holds a run: go on with resume={path}, or choose another directory"
+    if (path / "result.json").exists() or (path / CONFIG).exists():
+        return f"hydra.run.dir={path} already holds a run: go on with resume={path}, or choose another directory"
+    return f"hydra.run.dir={path} is being entered by another run, or was by one that was killed: choose another"
 
 
 def _recorded_cwd(path: Path) -> Path:
-    from omegaconf import OmegaConf
-
     try:
         return Path(OmegaConf.load(path / ".hydra/hydra.yaml").hydra.runtime.cwd)
     except (OSError, AttributeError):

@@ -10,8 +10,8 @@ class UserError(Exception):
     """A mistake of the user's: its message names the key, the value and the remedy; exit code 2."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Say which of ``names`` was probably meant, and list them all if none is close."""
+def nearest(name: str, names: Iterable[str], *, otherwise: Iterable[str] | None = None) -> str:
+    """Say which of ``names`` was probably meant; if none is close, list them all, or those of ``otherwise``."""
     names = sorted(names)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names if otherwise is None else otherwise)}"

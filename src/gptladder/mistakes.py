@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -15,30 +17,60 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
 from gptladder.errors import UserError, nearest
 from gptladder.naming import leaves
 
+# What Python says of a call whose keys do not fit, as opposed to an error inside of it.
+_ARGUMENT = re.compile(r"unexpected keyword argument|missing \d+ required")
+
 
 def explain(error: BaseException, conf: Path) -> str | None:
     """One sentence with the remedy for a mistake of the user's; ``None`` for an error of ours."""
-    chain = list(_chain(error))
-    for link in chain:
-        if isinstance(link, UserError):
+    for link in _chain(error):
+        said = _explain(link, error, conf)
+        if said is not None:
+            return said
+    if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
+        return _composition(error)
+    return None
+
+
+def check(config: Any) -> None:
+    """Refuse what no constructor of ours would: values left open, a seed or learning rate that is none.
+
+    Raises:
+        UserError: names the key.
+    """
+    for key, value in leaves(config):
+        if value == MISSING:
+            raise UserError(f"{key} must be given: add {key}=... to the command")
+    seed, lr = config.get("seed"), config["optimizer"].get("lr")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise UserError(f"seed={seed} must be a whole number from 0 to below 2**63")
+    if type(lr) not in (int, float) or not 0 < lr < math.inf:
+        raise UserError(f"optimizer.lr={lr} must be a number above 0, such as 1e-3")
+
+
+def _explain(link: BaseException, error: BaseException, conf: Path) -> str | None:
+    """What one link in the chain behind an error says of a mistake."""
+    match link:
+        case UserError():
             return str(link)
-    for link in chain:
-        if isinstance(link, MissingConfigException) and link.options is not None:
-            return _unknown_choice(link)
-        if isinstance(link, OverrideParseException):
+        case MissingConfigException(options=[*options]):
+            return _unknown_choice(link, options)
+        case OverrideParseException():
             return f"{link.override} is not key=value as Hydra reads it: quote what is special, as in 'key=\"a,b\"'"
-        if isinstance(link, ConfigKeyError | AttributeError) and isinstance(error, ConfigCompositionException):
+        case MissingMandatoryValue() | InterpolationResolutionError():
+            return f"{_line(link)}: give {link.full_key or 'it'} a value"
+        case ConfigKeyError() | AttributeError() if isinstance(error, ConfigCompositionException):
             return _unknown_key(error, conf)
-        if isinstance(link, TypeError) and isinstance(error, InstantiationException):
-            return str(link)
-    if isinstance(error, HydraException | OmegaConfBaseException) and not isinstance(error, InstantiationException):
-        return str(error).splitlines()[0]
+        case TypeError() if isinstance(error, InstantiationException) and _ARGUMENT.search(str(link)):
+            return f"{_line(link)} (the key is in {_group(error)}): take it out, or put it back"
+        case ValueError() if "Config group override must be" in str(link):
+            return f"{_line(link)}: a group takes the name of one of its choices, as in model=bigram"
     return None
 
 
@@ -48,17 +80,36 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _unknown_choice(error: MissingConfigException) -> str:
+def _line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _group(error: InstantiationException) -> str:
+    found = re.search(r"^full_key: (\w+)", str(error), re.MULTILINE)
+    return found.group(1) if found else "a config"
+
+
+def _composition(error: HydraException) -> str:
+    ambiguous = re.search(r"Ambiguous value for argument '(.+)'", str(error))
+    if ambiguous:
+        return f"{ambiguous.group(1)} names several values: add -m to run each, or quote it, as in 'key=\"a,b\"'"
+    return _line(error) if error.__cause__ is None else f"{_line(error)}: {_line(error.__cause__)}"
+
+
+def _unknown_choice(error: MissingConfigException, choices: list[str]) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
-    return f"{group}={choice} does not exist: {nearest(choice, error.options or [])}"
+    return f"{group}={choice} does not exist: {nearest(choice, choices)}"
 
 
 def _unknown_key(error: ConfigCompositionException, conf: Path) -> str:
     found = re.search(r"Could not (?:override|append to config|delete from config)\.? *'([^']+)'", str(error))
     if found is None:
-        return str(error).splitlines()[0]
-    key = found.group(1)
-    return f"{key} is not a key of the config: {nearest(key, _keys(conf))}"
+        return _composition(error)
+    key, keys = found.group(1), _keys(conf)
+    if key in keys:
+        return f"{key} is a key of larger rungs, not of this one: choose one that has it, such as model=gpt"
+    close = nearest(key, keys, otherwise=[name for name in keys if "." not in name])
+    return f"{key} is not a key of the config: {close}"
 
 
 def _keys(conf: Path) -> list[str]:
@@ -66,4 +117,5 @@ def _keys(conf: Path) -> list[str]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
         config = OmegaConf.to_container(compose("train", ["model=gpt"]), resolve=False)
-    return [key for key, _ in leaves(config)] + [group.name for group in conf.iterdir() if group.is_dir()]
+    keys = {key for key, _ in leaves(config)} | {group.name for group in conf.iterdir() if group.is_dir()}
+    return sorted(keys)
