@@ -1,16 +1,14 @@
 """The exact loss of a trained run: ``python scripts/evaluate.py --run DIR [--text FILE]``."""
 
-import argparse
 import json
-import math
 from pathlib import Path
 
-from gptladder.command import script
+from gptladder.command import Parser, script
 
 
 def main() -> None:
     """Print loss, bits a character and perplexity on the validation split, or on another text."""
-    parser = argparse.ArgumentParser(description="The exact loss of a trained run: every token predicted once.")
+    parser = Parser(description="The exact loss of a trained run: every token predicted once.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="a run directory; its last checkpoint is used")
     source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
@@ -19,17 +17,17 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from gptladder.checkpoint import load_trained
-    from gptladder.evaluation import bits_per_char, exact_loss, validation_tokens
+    from gptladder.evaluation import bits_per_char, exact_loss, perplexity, validation_tokens
     from gptladder.text import read_text
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
     tokens = (
-        trained.tokenizer.encode(read_text(arguments.text))
+        trained.tokenizer.encode(read_text(arguments.text, key="--text"))
         if arguments.text is not None
         else validation_tokens(trained)
     )
     loss = exact_loss(trained.net, tokens, block_size=trained.block_size)
-    figures = {"val_loss": loss, "val_bits_per_char": bits_per_char(loss), "perplexity": math.exp(loss)}
+    figures = {"val_loss": loss, "val_bits_per_char": bits_per_char(loss), "perplexity": perplexity(loss)}
     if arguments.json:
         print(json.dumps({**figures, "tokens": len(tokens)}))
         return

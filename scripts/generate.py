@@ -1,16 +1,13 @@
 """Write text with a trained run: ``python scripts/generate.py --run DIR --prompt "ROMEO:"``."""
 
-import argparse
 from pathlib import Path
 
-from gptladder.command import script
+from gptladder.command import Parser, script
 
 
 def main() -> None:
     """Stream the text to stdout, and nothing else."""
-    parser = argparse.ArgumentParser(
-        description="Write text with a trained run; stdout gets the text and nothing else."
-    )
+    parser = Parser(description="Write text with a trained run; stdout gets the text and nothing else.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="a run directory; its last checkpoint is used")
     source.add_argument("--checkpoint", type=Path, help="a checkpoint file")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,12 @@ def load_trained(path: str | Path) -> Trained:
             if name.startswith("net.")
         }
         net.load_state_dict(weights)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Trained(net.eval(), tokenizer, record["config"], record["corpus_sha256"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
             f"checkpoint {path} does not fit a net of this version ({what}): use the version that wrote it"
         ) from None
-    return Trained(net.eval(), tokenizer, record["config"], record["corpus_sha256"])
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -82,8 +82,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}: name a file that train.py wrote, or a run with --run")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's advice on foreign files
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # what a damaged or foreign file makes torch raise has no bounds
         raise UserError(
             f"checkpoint {path} cannot be read: it is truncated or was not written by train.py; take another one"
         ) from None

@@ -44,6 +44,11 @@ def validation_tokens(trained: Trained) -> Tensor:
     return split_tokens(trained.tokenizer.encode(text), split)[1]
 
 
+def perplexity(loss: float) -> float:
+    """Among how many equally likely tokens a loss in nats would be a blind guess; infinite past what floats hold."""
+    return float(torch.tensor(loss, dtype=torch.float64).exp())
+
+
 def bits_per_char(loss: float, *, tokens_per_char: float = 1.0) -> float:
     """A loss in nats a token as bits a character, which compares runs of different tokenizers."""
     return loss * tokens_per_char / math.log(2)

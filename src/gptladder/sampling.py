@@ -12,7 +12,6 @@ from gptladder.errors import UserError
 from gptladder.tokenizer import CharTokenizer
 
 
-@torch.inference_mode()
 def generate(
     net: nn.Module,
     prompt: Tensor,
@@ -33,15 +32,30 @@ def generate(
         top_k: draw among the ``k`` likeliest tokens only.
         generator: where the draws come from; never the stream that training draws from.
 
-    Yields:
-        ``(B,)`` int64, the next token of each prompt.
+    Returns:
+        An iterator of ``(B,)`` int64, the next token of each prompt.
+
+    Raises:
+        UserError: an option is out of range; said before anything is drawn.
     """
     if not temperature >= 0:
-        raise UserError(f"temperature {temperature} must be at least 0 (0 is greedy)")
+        raise UserError(f"temperature={temperature} must be at least 0 (0 is greedy)")
     if top_k is not None and top_k < 1:
-        raise UserError(f"top-k {top_k} must be at least 1")
+        raise UserError(f"top_k={top_k} must be at least 1")
     generator = generator or torch.Generator(prompt.device).manual_seed(0)
-    idx = prompt
+    return _continued(net, prompt, n_tokens, block_size, temperature, top_k, generator)
+
+
+@torch.inference_mode()
+def _continued(
+    net: nn.Module,
+    idx: Tensor,
+    n_tokens: int,
+    block_size: int,
+    temperature: float,
+    top_k: int | None,
+    generator: torch.Generator,
+) -> Iterator[Tensor]:
     for _ in range(n_tokens):
         idx = idx[:, -block_size:]
         logits = net(idx)[:, -1]  # (B, T, V) -> (B, V)
@@ -64,7 +78,9 @@ def texts(
         UserError: the prompt has a character outside the vocabulary, or an option is out of range.
     """
     if n_samples < 1 or n_tokens < 0:
-        raise UserError(f"{n_samples} samples of {n_tokens} tokens cannot be written: ask for at least 1 and 0")
+        raise UserError(f"samples={n_samples} of tokens={n_tokens} cannot be written: ask for at least 1 of 0")
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed={seed} must be from 0 to below 2**63")
     device = next(net.parameters()).device
     # Newline is the first character of the lecture's vocabulary, token 0; so is the first of any other.
     start = tokenizer.encode(prompt).long() if prompt else torch.zeros(1, dtype=torch.long)

@@ -14,25 +14,26 @@ def shakespeare() -> str:
     return (resources.files("gptladder.corpus") / "tinyshakespeare.txt").read_bytes().decode()
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, *, key: str = "data.path") -> str:
     """Read a UTF-8 file without translating line ends or dropping a byte-order mark.
 
     Raises:
-        UserError: the file is missing, unreadable, a directory, empty, or not UTF-8 (with the byte offset).
+        UserError: the file, given as ``key``, is missing, unreadable, a directory, empty, or not UTF-8 (with the
+            byte offset).
     """
     try:
-        data = Path(path).read_bytes()
+        data = Path(str(path)).read_bytes()  # a name such as 2026 reaches us as a number
     except IsADirectoryError:
-        raise UserError(f"data.path={path} is a directory: name one text file") from None
+        raise UserError(f"{key}={path} is a directory: name one text file") from None
     except OSError as error:
-        raise UserError(f"data.path={path} cannot be read ({error.strerror}): check the path and its rights") from None
+        raise UserError(f"{key}={path} cannot be read ({error.strerror}): check the path and its rights") from None
     if not data:
-        raise UserError(f"data.path={path} is empty: give a text of at least one block")
+        raise UserError(f"{key}={path} is empty: give a text of at least one block")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"data.path={path} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}; "
+            f"{key}={path} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}; "
             "convert it first (for example with iconv)"
         ) from None
 
