@@ -51,6 +51,7 @@ def _depth(path: Path, files: dict[str, Path]) -> int:
         for line in path.read_text().splitlines()
         if line.startswith("defaults: [")
         for name in line.removeprefix("defaults: [").rstrip("]").split(", ")
+        if name in files
     ]
     return max((1 + _depth(files[name], files) for name in parents), default=0)
 
