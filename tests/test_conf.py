@@ -49,21 +49,8 @@ def test_the_rungs_are_one_ladder() -> None:
     climbed = [None]
     while len(climbed) <= len(RUNGS):
         climbed.append(next(rung for rung, under in below.items() if under == climbed[-1]))
-    assert climbed[1:] == (
-        [
-            "bigram",
-            "embedding",
-            "average",
-            "singlehead",
-            "multihead",
-            "feedforward",
-            "blocks",
-            "residual",
-            "layernorm",
-            "dropout",
-            "gpt",
-        ]
-    )
+    lower = ["bigram", "embedding", "average", "singlehead", "multihead", "feedforward"]
+    assert climbed[1:] == [*lower, "blocks", "residual", "layernorm", "dropout", "gpt"]
 
 
 @pytest.mark.parametrize("rung", RUNGS)

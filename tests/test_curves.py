@@ -1,4 +1,4 @@
-"""Claims about the published curves: what ``train.py`` measures is what was published, and what the lecture's loop gives."""
+"""Claims about curves: a run measures what was published, and what the lecture's plain loop gives."""
 
 from pathlib import Path
 from typing import Any

@@ -78,6 +78,7 @@ def build_trainer(cfg: DictConfig, learner: Learner, run: Run) -> L.Trainer:
 
 def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> None:
     """Train from where the run stands to its last step, and record what came of it."""
+    data.check_shares(trainer.world_size)
     config = learner.record["config"]
     run.begin(
         model=config["rung"],
@@ -102,11 +103,17 @@ def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> Non
 def _hush() -> None:
     """Silence what Lightning says that does not apply here."""
     # "GPU available", tips for other products, "max_steps reached": our own lines say what matters.
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for chatter in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed"):
+        logging.getLogger(chatter).setLevel(logging.WARNING)
     # Lightning 2.6 asks torch 2.13 in a way that is on its way out; nothing that a user could mend.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
-    # The data module, not the loader, knows where each stream of random numbers stands.
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    for inapplicable in (
+        "your dataloader is not resumable",  # the data module, not the loader, knows where each stream stands
+        "exists and is not empty",  # the checkpoints of the run that goes on
+        "smaller than the logging interval",  # a run of a few steps is meant to be one
+        "recommended to use .self.log.*sync_dist",  # the measures are summed over all processes already
+    ):
+        warnings.filterwarnings("ignore", message=f".*{inapplicable}.*")
 
 
 def _check_steps(cfg: DictConfig) -> None:
@@ -116,8 +123,9 @@ def _check_steps(cfg: DictConfig) -> None:
 
 
 def _prepare(logger: Logger, config: dict[str, Any], run: Run) -> None:
-    if run.last_checkpoint is not None and hasattr(logger, "forget_after"):
-        logger.forget_after(read_checkpoint(run.last_checkpoint)["global_step"])
+    if hasattr(logger, "forget_after"):
+        last = run.last_checkpoint
+        logger.forget_after(read_checkpoint(last)["global_step"] if last else -1)
     shown = {"rung": config["rung"], "seed": config["seed"], **config["model"]}
     shown |= {"batch_size": config["data"]["batch_size"], "lr": config["optimizer"]["lr"]}
     logger.log_hyperparams({key: value for key, value in shown.items() if key != "_target_" and value is not None})

@@ -78,10 +78,13 @@ class TextData(L.LightningDataModule):
                     f"({self.block_size + 1}): give a longer text, or lower model.block_size={self.block_size}"
                 )
 
-    def setup(self, stage: str) -> None:
-        world_size = self._ranks["world_size"]
-        if self.batch_size % world_size:
-            raise UserError(f"data.batch_size={self.batch_size} is not divisible by the {world_size} processes")
+    def check_shares(self, n_processes: int) -> None:
+        """Raise a ``UserError`` if the processes could not share a batch evenly."""
+        if self.batch_size % n_processes:
+            raise UserError(
+                f"data.batch_size={self.batch_size} is not divisible by the {n_processes} processes: "
+                f"take a multiple of {n_processes}"
+            )
 
     def train_dataloader(self) -> RandomBlocks:
         assert self.trainer is not None

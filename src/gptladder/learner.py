@@ -44,6 +44,7 @@ class Learner(L.LightningModule):
         self.build_scheduler = scheduler
         self.tokens_per_step = tokens_per_step
         self.record = record
+        self.measures: dict[str, float] = {}
 
     def configure_optimizers(self) -> Any:
         optimizer = self.build_optimizer(self.net.parameters())
@@ -59,8 +60,9 @@ class Learner(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = next_token_loss(self.net, batch)
         # Logged only where somebody reads it: on a rung this small, logging every step would cost more than the step.
-        if batch_idx % self.log_every_n_batches == 0:
-            self._log({"train/loss": loss.item(), "lr": self.lr, "tokens": self.global_step * self.tokens_per_step})
+        if (batch_idx + 1) % self.log_every_n_batches == 0:
+            step = self.global_step + 1  # the one that this batch completes
+            self._log({"train/loss": loss.item(), "lr": self.lr, "tokens": step * self.tokens_per_step}, step)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -73,9 +75,9 @@ class Learner(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         sums = self.trainer.strategy.reduce(self.sums, reduce_op="sum")
         assert isinstance(sums, Tensor)
-        measures = dict(zip(MEASURES, (sums[:, 0] / sums[:, 1]).tolist(), strict=True))
-        self.log_dict(measures, logger=False)  # for checkpoints and early stopping, which choose by name
-        self._log(measures)
+        self.measures = dict(zip(MEASURES, (sums[:, 0] / sums[:, 1]).tolist(), strict=True))
+        self.log_dict(self.measures, logger=False)  # for checkpoints and early stopping, which choose by name
+        self._log(self.measures, self.global_step)
 
     def configure_gradient_clipping(
         self,
@@ -94,16 +96,16 @@ class Learner(L.LightningModule):
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step."""
+        """The learning rate of the step to come."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         return float(optimizer.param_groups[0]["lr"])
 
-    def _log(self, values: dict[str, float]) -> None:
-        # Straight to the loggers: the step of a point is the number of optimizer steps taken before it, which
-        # `self.log` would count one short.
+    def _log(self, values: dict[str, float], step: int) -> None:
+        # Straight to the loggers: the step of a point is the number of optimizer steps taken, which `self.log`
+        # would count one short.
         for logger in self.loggers:
-            logger.log_metrics(values, step=self.global_step)
+            logger.log_metrics(values, step=step)
 
 
 def next_token_loss(net: nn.Module, batch: Batch) -> Tensor:

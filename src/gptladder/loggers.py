@@ -28,8 +28,6 @@ LAYOUT = {
     }
 }
 
-LOGGED_BY_THE_NEXT_BATCH = ("train/loss", "lr", "tokens")
-
 
 class TensorBoard(TensorBoardLogger):
     """Event files in ``tensorboard/`` of the run directory, one for each time that the run is started."""
@@ -68,7 +66,7 @@ class TensorBoard(TensorBoardLogger):
             events = [Event.FromString(record) for record in RawEventFileLoader(str(path)).Load()]
             with replacing(path) as file:
                 for event in events:
-                    if all(_precedes(step, event.step, value.tag) for value in event.summary.value):
+                    if event.step <= step:
                         RecordWriter(file).write(event.SerializeToString())
 
     @rank_zero_only
@@ -119,8 +117,7 @@ class CSV(Logger):
         if not self.path.exists():
             return
         header, *lines = self.path.read_text().splitlines()
-        points = [line.split(",") for line in lines]
-        kept = [",".join(point) for point in points if len(point) == 3 and _precedes(step, int(point[0]), point[1])]
+        kept = [line for line in lines if line.count(",") == 2 and int(line.split(",")[0]) <= step]
         with replacing(self.path) as file:
             file.write("\n".join([header, *kept, ""]).encode())
 
@@ -134,8 +131,3 @@ def writers(trainer: L.Trainer) -> Iterator[SummaryWriter]:
         if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
             yield logger.experiment
             logger.experiment.flush()
-
-
-def _precedes(checkpoint: int, step: int, name: str) -> bool:
-    """Whether a point was logged before the checkpoint: at the same step, the next batch was not, all else was."""
-    return step < checkpoint or (step == checkpoint and name not in LOGGED_BY_THE_NEXT_BATCH)

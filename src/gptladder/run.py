@@ -99,16 +99,17 @@ class Run:
         self._end("finished", None, **outcome)
 
     def _end(self, status: str, error: str | None, **outcome: Any) -> None:
-        if not self.result:  # a mistake found before the run began leaves nothing behind
-            return
         wall_seconds = self._wall_seconds_before + time.perf_counter() - self._entered
         costs = {"wall_seconds": round(wall_seconds, 2), "peak_memory_mb": _peak_mb()}
         self.write(status=status, error=error, **outcome, **costs)
 
 
 def _peak_mb() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+    """The most memory that this process ever held at once."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage() would count what the parent process held before it became this program
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * 1024)
 
 
 def _circumstances() -> dict[str, Any]:

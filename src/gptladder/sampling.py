@@ -58,7 +58,7 @@ def _continued(
 ) -> Iterator[Tensor]:
     for _ in range(n_tokens):
         idx = idx[:, -block_size:]
-        logits = net(idx)[:, -1]  # (B, T, V) -> (B, V)
+        logits = net.forward(idx)[:, -1]  # (B, V), never compiled: each new length would be compiled anew
         token = _draw(logits, temperature, top_k, generator)
         idx = torch.cat([idx, token], dim=1)
         yield token.squeeze(1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as L
 
+from gptladder.learner import Learner
 from gptladder.run import Run
 
 
@@ -28,7 +29,9 @@ class Record(L.Callback):
             self.train_seconds += time.perf_counter() - self._resumed_at
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        measures = {name: trainer.callback_metrics[key].item() for name, key in _MEASURES.items()}
+        assert isinstance(pl_module, Learner)
+        # In the result by the words of the run directory, in logs by those of TensorBoard.
+        measures = {name.replace("/", "_"): value for name, value in pl_module.measures.items()}
         self.curve.append({"step": trainer.global_step, **measures})
         self.run.write(**self._summary())
         self._resumed_at = time.perf_counter()
@@ -53,7 +56,3 @@ class Record(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve = state_dict["curve"]
         self.train_seconds = state_dict["train_seconds"]
-
-
-# In the result by the words of the run directory, in logs by those of TensorBoard.
-_MEASURES = {"train_estimate": "train/estimate", "val_estimate": "val/estimate", "val_loss": "val/loss"}

@@ -46,6 +46,9 @@ class Stopping(L.Callback):
         in_the_middle = (batch_idx + 1) % trainer.accumulate_grad_batches
         return bool(in_the_middle) or (batch_idx + 1) % trainer.val_check_batch == 0
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")  # which Lightning leaves out after an exception
+
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)

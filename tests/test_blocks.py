@@ -1,0 +1,72 @@
+"""Claims about how a split is cut into batches."""
+
+import pytest
+import torch
+
+from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks
+
+TOKENS = torch.arange(200, dtype=torch.uint8)
+
+
+def test_y_is_x_one_token_further_on() -> None:
+    blocks = RandomBlocks(TOKENS, block_size=8, batch_size=4, n_batches=1, generator=None)
+    x, y = next(iter(blocks))
+    assert x.shape == y.shape == (4, 8)
+    assert x.dtype == y.dtype == torch.int64
+    assert torch.equal(x + 1, y)
+
+
+def test_training_draws_what_the_lecture_draws() -> None:
+    torch.manual_seed(1337)
+    blocks = iter(RandomBlocks(TOKENS, block_size=8, batch_size=4, n_batches=3, generator=None))
+    drawn = [next(blocks)[0] for _ in range(3)]
+    torch.manual_seed(1337)
+    for x in drawn:
+        offsets = torch.randint(len(TOKENS) - 8, (4,))
+        assert torch.equal(x, torch.stack([TOKENS[i : i + 8].long() for i in offsets]))
+
+
+def test_one_bulk_estimate_draws_what_200_small_batches_would() -> None:
+    torch.manual_seed(1)
+    bulk = torch.cat([x for x, _ in EstimateBlocks(TOKENS, block_size=8, batch_size=4, n_batches=200, generator=None)])
+    torch.manual_seed(1)
+    small = iter(RandomBlocks(TOKENS, block_size=8, batch_size=4, n_batches=200, generator=None))
+    assert torch.equal(bulk, torch.cat([next(small)[0] for _ in range(200)]))
+
+
+def test_every_offset_can_be_drawn_and_none_runs_over_the_end() -> None:
+    blocks = iter(RandomBlocks(TOKENS[:11], block_size=8, batch_size=64, n_batches=1, generator=None))
+    x, _ = next(blocks)
+    assert set(x[:, 0].tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("length", [9, 10, 16, 17, 18, 200])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_consecutive_blocks_predict_every_token_but_the_first_once(length: int, world_size: int) -> None:
+    tokens = TOKENS[:length]
+    ranks = [ConsecutiveBlocks(tokens, block_size=8, rank=rank, world_size=world_size) for rank in range(world_size)]
+    batches = [batch for rank in ranks for batch in rank]
+    assert sum(len(rank) for rank in ranks) == len(batches)
+    assert sorted(torch.cat([y.flatten() for _, y in batches]).tolist()) == list(range(1, length))
+    assert all(torch.equal(x + 1, y) for x, y in batches)
+
+
+def test_ranks_share_one_global_batch_without_overlap() -> None:
+    def draw(rank: int, world_size: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(5)
+        options = {"block_size": 8, "batch_size": 6, "n_batches": 1, "generator": generator}
+        return next(iter(RandomBlocks(TOKENS, **options, rank=rank, world_size=world_size)))[0]
+
+    assert torch.equal(torch.cat([draw(0, 3), draw(1, 3), draw(2, 3)]), draw(0, 1))
+
+
+def test_ranks_share_one_estimate_without_overlap() -> None:
+    def draw(rank: int, world_size: int) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(5)
+        options = {"block_size": 8, "batch_size": 4, "n_batches": 5, "generator": generator}
+        blocks = EstimateBlocks(TOKENS, **options, rank=rank, world_size=world_size)
+        batches = [x for x, _ in blocks]
+        assert len(blocks) == len(batches)
+        return torch.cat(batches).tolist()
+
+    assert sorted(draw(0, 2) + draw(1, 2)) == sorted(draw(0, 1))
