@@ -66,11 +66,15 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     elif not any(argument.startswith("-") for argument in arguments):
         with directory.claimed(arguments, conf) as path:
             yield [*arguments, f"hydra.run.dir={naming.quoted(str(path))}"]
-    elif (options := get_args_parser().parse_args(arguments)).multirun:
-        with directory.swept(options.overrides, conf):
+    else:
+        parser = get_args_parser()
+        parser.error = _refuse  # type: ignore[method-assign]
+        options = parser.parse_args(arguments)
+        if options.multirun:
+            with directory.swept(options.overrides, conf):
+                yield arguments
+        else:  # --cfg and such need no directory
             yield arguments
-    else:  # --cfg and such need no directory
-        yield arguments
 
 
 @contextmanager
@@ -123,11 +127,15 @@ def exit_codes_for_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; see --help")
+
+
 class Parser(argparse.ArgumentParser):
     """Reads the arguments of a script; a mistake among them is one line as well."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
+        _refuse(message)
 
 
 def script(body: Callable[[], None]) -> None:

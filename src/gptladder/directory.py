@@ -12,11 +12,11 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 
 from gptladder.errors import UserError
 from gptladder.mistakes import check
-from gptladder.naming import quoted
+from gptladder.naming import leaves, quoted
 from gptladder.run import Run
 
 CONFIG = ".hydra/config.yaml"
@@ -50,12 +50,12 @@ def swept(overrides: list[str], conf: Path) -> Iterator[None]:
         yield
     finally:
         if path in made and path.is_dir():  # else there may be jobs of others in it
-            for job in path.iterdir():
-                if job.is_dir():
+            jobs = [job for job in path.iterdir() if job.is_dir()]
+            if not any(_began(job) for job in jobs):
+                for job in jobs:
                     _give_back(job)
                     _remove_empty([job])
-            if [part.name for part in path.iterdir()] == ["multirun.yaml"]:
-                (path / "multirun.yaml").unlink()
+                (path / "multirun.yaml").unlink(missing_ok=True)
                 _remove_empty(made)
 
 
@@ -89,8 +89,10 @@ def _wanted(overrides: list[str], conf: Path) -> Path:
         # The run's own path is known to Hydra only once it runs; everything else must resolve now.
         cfg = compose("train", [*overrides, "run_dir=run_dir"], return_hydra_config=True)
         job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-        config = OmegaConf.to_container(job, resolve=True)
-        check(config)
+        for key, value in leaves(OmegaConf.to_container(job)):
+            if value == MISSING:
+                raise UserError(f"{key} must be given: add {key}=... to the command")
+        check(OmegaConf.to_container(job, resolve=True))
         wanted = str(cfg.hydra.run.dir)
     if not wanted:
         raise UserError("hydra.run.dir= is empty: name a directory, or leave it out")
@@ -121,9 +123,13 @@ def _claim_numbered(path: Path) -> tuple[Path, list[Path]]:
     raise AssertionError("count() does not end")
 
 
+def _began(path: Path) -> bool:
+    return "config_hash" in Run.read(path)
+
+
 def _give_back(path: Path) -> None:
     """Take away what Hydra wrote for a run that never began; one that began keeps everything."""
-    if not Run.read(path).get("config_hash"):
+    if not _began(path):
         shutil.rmtree(path / ".hydra", ignore_errors=True)
         (path / "result.json").unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
 from gptladder.errors import UserError, nearest
@@ -39,14 +39,14 @@ def explain(error: BaseException, conf: Path) -> str | None:
 
 
 def check(config: Any) -> None:
-    """Refuse what no constructor of ours would: values left open, a seed or learning rate that is none.
+    """Refuse what no constructor of ours would: a seed or learning rate that is none.
+
+    Args:
+        config: a whole config, or its resolved copy.
 
     Raises:
         UserError: names the key.
     """
-    for key, value in leaves(config):
-        if value == MISSING:
-            raise UserError(f"{key} must be given: add {key}=... to the command")
     seed, lr = config.get("seed"), config["optimizer"].get("lr")
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise UserError(f"seed={seed} must be a whole number from 0 to below 2**63")
