@@ -1,0 +1,90 @@
+"""Run directories: one run each, given back if nothing began."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from conftest import CONF
+from gptladder import directory
+from gptladder.directory import claimed, entered, resuming
+from gptladder.errors import UserError
+from gptladder.naming import quoted
+
+
+def here(path: Path) -> list[str]:
+    return [f"hydra.run.dir={quoted(str(path))}"]
+
+
+def test_a_run_that_never_began_gives_back_every_directory_that_was_made(tmp_path: Path) -> None:
+    with claimed(here(tmp_path / "a" / "b" / "run"), CONF) as path:
+        (path / ".hydra" / "config.yaml").touch()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_began_keeps_its_directory(tmp_path: Path) -> None:
+    with claimed(here(tmp_path / "run"), CONF) as path:
+        (path / "result.json").write_text(json.dumps({"config_hash": "abc"}))
+    assert (tmp_path / "run" / ".hydra").is_dir()
+
+
+def test_what_was_there_before_stays(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "notes.txt").write_text("mine")
+    with claimed(here(run), CONF):
+        pass
+    assert [path.name for path in run.iterdir()] == ["notes.txt"]
+
+
+def test_an_empty_directory_of_the_users_stays(tmp_path: Path) -> None:
+    with claimed(here(tmp_path), CONF):
+        pass
+    assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize("held", [".hydra", "result.json"])
+def test_a_directory_that_holds_a_run_is_refused(held: str, tmp_path: Path) -> None:
+    (tmp_path / held).mkdir()
+    with pytest.raises(UserError, match="choose another"), claimed(here(tmp_path), CONF):
+        pass
+    assert (tmp_path / held).is_dir()
+
+
+def test_runs_that_want_the_same_name_at_once_get_one_each(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        claims = list(threads.map(directory._claim_numbered, [tmp_path / "day" / "time"] * 16))
+    assert len({path for path, _ in claims}) == 16
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'say "x"', "a=b,c", "back\\slash", "(x)[y]{z}", "ü"])
+def test_a_directory_may_have_any_name(name: str, tmp_path: Path) -> None:
+    with claimed(here(tmp_path / name), CONF) as path:
+        assert path == tmp_path / name
+        assert path.is_dir()
+
+
+@pytest.mark.parametrize("name", ["", "absent"])
+def test_only_a_run_can_be_gone_on_with(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"resume={name} is not a run directory"):
+        entered(name, others=[])
+
+
+def test_a_run_goes_on_where_its_paths_were_meant_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, elsewhere, run = tmp_path / "started", tmp_path / "elsewhere", tmp_path / "run"
+    started.mkdir()
+    elsewhere.mkdir()
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "config.yaml").touch()
+    (run / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": {"runtime": {"cwd": str(started)}}}))
+    monkeypatch.chdir(elsewhere)
+    resuming(entered("../run", others=[]))
+    assert Path.cwd() == started
+
+
+@pytest.mark.xfail(strict=True, reason="`???` in a config does not replace the null that it inherits from shakespeare")
+def test_a_text_must_be_named() -> None:
+    with pytest.raises(UserError, match=r"data\.path must be given"), claimed(["data=text"], CONF):
+        pass
