@@ -9,14 +9,14 @@ from gptladder.command import main
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def train(cfg: DictConfig) -> None:
-    """Train one rung as composed, and leave its record in the run directory."""
+def train(cfg: DictConfig) -> float:
+    """Train one rung as composed, leave its record in the run directory, and return its exact loss."""
     # Imported here: --help and mistakes answer before torch and Lightning are loaded.
     import torch
     from rich import print
 
     from gptladder.assembly import build_data, build_learner, build_trainer, climb
-    from gptladder.panel import panel
+    from gptladder.panel import closing
     from gptladder.run import Run
 
     run = Run(cfg.run_dir)
@@ -28,7 +28,8 @@ def train(cfg: DictConfig) -> None:
         if not run.finished:
             climb(trainer, learner, data, run)
     if trainer.is_global_zero:
-        print(panel(run.result, run.path))
+        print(closing(run.result, run.path))
+    return float(run.result["val_loss"])
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def mistake(*arguments: str, cwd: Path) -> str:
         (["hydra.run.dir="], ["hydra.run.dir=", "name a directory"]),
         (["resume=nowhere"], ["resume=nowhere", "config.yaml"]),
         (["--colour"], ["--colour", "--help"]),
-        (["-m", "model=bigram,multihed"], ["model=multihed", "did you mean multihead?"]),
+        (["-m", "model=multihed,biggram"], ["model=multihed", "did you mean multihead?"]),
         (["-m", "model.n_hed=1,2"], ["model.n_hed", "did you mean"]),
     ],
     ids=" ".join,
@@ -57,7 +57,6 @@ def test_a_mistake_in_the_command_is_one_line_and_leaves_nothing(
     ("arguments", "named"),
     [
         (["model=gpt", "data=text", "data.path=short.txt"], ["model.block_size=256", "longer text"]),
-        (["-m", "data=text", "data.path=absent.txt"], ["data.path=absent.txt", "check the path"]),
     ],
     ids=" ".join,
 )
@@ -136,7 +135,7 @@ def test_help_and_mistakes_answer_before_torch_is_loaded(arguments: list[str], t
 def test_help_mentions_every_group_and_choice(tmp_path: Path) -> None:
     shown = command("train.py", "--help", cwd=tmp_path, COLUMNS="60").stdout
     words = shown.split()
-    for group in (path for path in CONF.iterdir() if path.is_dir()):
+    for group in (path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
         assert f"{group.name}=" in words
         assert {choice.stem for choice in group.glob("*.yaml")} <= set(words)
     assert shown.index("bigram") < shown.index("multihead") < shown.index("gpt  ")

@@ -84,7 +84,6 @@ def test_a_run_goes_on_where_its_paths_were_meant_from(tmp_path: Path, monkeypat
     assert Path.cwd() == started
 
 
-@pytest.mark.xfail(strict=True, reason="`???` in a config does not replace the null that it inherits from shakespeare")
 def test_a_text_must_be_named() -> None:
     with pytest.raises(UserError, match=r"data\.path must be given"), claimed(["data=text"], CONF):
         pass

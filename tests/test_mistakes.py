@@ -33,7 +33,7 @@ def test_an_unknown_choice_names_the_nearest_one(group: str, tmp_path: Path) -> 
         ("mdl=bigram", "did you mean model?"),
         ("optimizer.lrr=1", "did you mean optimizer.lr?"),
         ("data.pth=x", "did you mean data.path?"),
-        ("zzzzzz=1", "there are callbacks, data, "),
+        ("zzzzzz=1", "there are ablation, callbacks, data, "),
         ("model.n_head=2", "is a key of larger rungs"),
     ],
 )

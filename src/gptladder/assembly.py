@@ -29,22 +29,32 @@ SAMPLE_TOKENS = 300
 
 def build_data(cfg: DictConfig) -> TextData:
     """The text of a run, encoded and split."""
+    if cfg.data.block_size != cfg.model.block_size:
+        raise UserError(f"data.block_size={cfg.data.block_size} follows model.block_size: set that one")
     data: TextData = instantiate(cfg.data, tokenizer=instantiate(cfg.tokenizer))
     return data
 
 
 def build_learner(cfg: DictConfig, data: TextData) -> Learner:
     """The rung of a run, freshly initialised, with its optimizer and schedule."""
+    check_steps(cfg)
     net = instantiate(cfg.model, vocab_size=data.tokenizer.vocab_size)
     record = {
         "config": OmegaConf.to_container(cfg, resolve=True),
         "tokenizer": data.tokenizer.state_dict(),
         "corpus_sha256": data.corpus_sha256,
     }
+    optimizer, scheduler = instantiate(cfg.optimizer), instantiate(cfg.scheduler) or None
+    try:  # once for show: Lightning builds them when the run has begun, too late for a mistake
+        trial = optimizer(net.parameters())
+        if scheduler is not None:
+            scheduler(trial, max_steps=cfg.trainer.max_steps)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer and scheduler: {error}") from error
     return Learner(
         net,
-        optimizer=instantiate(cfg.optimizer),
-        scheduler=instantiate(cfg.scheduler) or None,
+        optimizer=optimizer,
+        scheduler=scheduler,
         tokens_per_step=cfg.data.batch_size * cfg.trainer.accumulate_grad_batches * cfg.model.block_size,
         record=record,
     )
@@ -56,7 +66,6 @@ def build_trainer(cfg: DictConfig, learner: Learner, run: Run) -> L.Trainer:
     Raises:
         UserError: the machine lacks the hardware, or Lightning refuses an argument.
     """
-    _check_steps(cfg)
     _hush()
     hardware = instantiate(cfg.hardware)
     hardware.prepare(learner.net)
@@ -66,7 +75,7 @@ def build_trainer(cfg: DictConfig, learner: Learner, run: Run) -> L.Trainer:
             **hardware.trainer_arguments(),
             # Lightning counts batches here, the config steps.
             val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
-            callbacks=[record, *instantiate(cfg.callbacks).values()],
+            callbacks=[record, *filter(None, instantiate(cfg.callbacks).values())],
             logger=list(instantiate(cfg.logger).values()),
             plugins=[WholeFileCheckpointIO()],
             default_root_dir=run.path,
@@ -116,9 +125,10 @@ def _hush() -> None:
         warnings.filterwarnings("ignore", message=f".*{inapplicable}.*")
 
 
-def _check_steps(cfg: DictConfig) -> None:
+def check_steps(cfg: DictConfig) -> None:
+    """Raise a ``UserError`` if a key that counts steps is not a count."""
     for key in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
-        if not isinstance(cfg.trainer[key], int) or cfg.trainer[key] < 1:
+        if type(cfg.trainer[key]) is not int or cfg.trainer[key] < 1:
             raise UserError(f"trainer.{key}={cfg.trainer[key]} must be a whole number of at least 1")
 
 

@@ -16,10 +16,10 @@ from gptladder import naming
 from gptladder.errors import UserError
 from gptladder.run import Run
 
-MISTAKE = 2
+FAILED, MISTAKE = 1, 2
 
 
-def main(train: Callable[[], None], *, conf: Path) -> None:
+def main(train: Callable[[], Any], *, conf: Path) -> None:
     """Run ``train`` as the command line says, and end with the exit code that users are promised.
 
     0 finished, 1 failed (with a traceback), 2 a mistake of the user's (one line), 128 + signal interrupted.
@@ -39,7 +39,6 @@ def main(train: Callable[[], None], *, conf: Path) -> None:
         return
     # Hydra would print its own account of an error and exit 1; this hands the error to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    naming.register()
     with (
         one_line_for_mistakes(conf),
         exit_codes_for_signals(),
@@ -63,28 +62,31 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
             print(f"{path} is finished: there is nothing to go on with")
             raise SystemExit
         yield directory.resuming(path)
-    elif not any(argument.startswith("-") for argument in arguments):
+        return
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    options = parser.parse_args(arguments)
+    if options.multirun or directory.is_sweep(options.overrides, conf):
+        yield [*arguments, "hydra.mode=MULTIRUN"]
+    elif any(argument.startswith("-") for argument in arguments):  # --cfg and such need no directory
+        yield arguments
+    else:
         with directory.claimed(arguments, conf) as path:
             yield [*arguments, f"hydra.run.dir={naming.quoted(str(path))}"]
-    else:
-        parser = get_args_parser()
-        parser.error = _refuse  # type: ignore[method-assign]
-        options = parser.parse_args(arguments)
-        if options.multirun:
-            with directory.swept(options.overrides, conf):
-                yield arguments
-        else:  # --cfg and such need no directory
-            yield arguments
 
 
 @contextmanager
 def one_line_for_mistakes(conf: Path) -> Iterator[None]:
     """Turn what the user got wrong into one line and exit code 2; let our own errors keep their traceback."""
     from gptladder.mistakes import explain
+    from gptladder.sweep import SweepError
 
     try:
         with _no_line_of_hydra(lambda error: explain(error, conf) is not None):
             yield
+    except SweepError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(FAILED) from None
     except Exception as error:
         explanation = explain(error, conf)
         if explanation is None:

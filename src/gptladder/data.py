@@ -50,7 +50,7 @@ class TextData(L.LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if type(batch_size) is not int or batch_size < 1:
             raise UserError(f"data.batch_size={batch_size} must be a whole number of at least 1")
         if not isinstance(split, float) or not 0 < split < 1:
             raise UserError(f"data.split={split} must lie between 0 and 1, such as 0.9")

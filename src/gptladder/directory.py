@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import MISSING, OmegaConf
 
@@ -39,24 +38,12 @@ def claimed(overrides: list[str], conf: Path) -> Iterator[Path]:
         _remove_empty(made)
 
 
-@contextmanager
-def swept(overrides: list[str], conf: Path) -> Iterator[None]:
-    """The directory of a sweep: made by Hydra, and gone again if none of its jobs began."""
+def is_sweep(overrides: list[str], conf: Path) -> bool:
+    """Whether the command is a sweep without saying ``-m``: an experiment that is one, or a plan of any run."""
+    decisive = [word for word in overrides if word.lstrip("+").startswith(("experiment=", "plan="))]
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        path = Path(loader.load_configuration("train", overrides, RunMode.MULTIRUN).hydra.sweep.dir).absolute()
-    made = _missing(path)
-    try:
-        yield
-    finally:
-        if path in made and path.is_dir():  # else there may be jobs of others in it
-            jobs = [job for job in path.iterdir() if job.is_dir()]
-            if not any(_began(job) for job in jobs):
-                for job in jobs:
-                    _give_back(job)
-                    _remove_empty([job])
-                (path / "multirun.yaml").unlink(missing_ok=True)
-                _remove_empty(made)
+        cfg = compose("train", decisive, return_hydra_config=True)
+        return bool(cfg.plan) or cfg.hydra.mode == RunMode.MULTIRUN
 
 
 def entered(directory: str, *, others: list[str]) -> Path:
@@ -131,7 +118,8 @@ def _give_back(path: Path) -> None:
     """Take away what Hydra wrote for a run that never began; one that began keeps everything."""
     if not _began(path):
         shutil.rmtree(path / ".hydra", ignore_errors=True)
-        (path / "result.json").unlink(missing_ok=True)
+        for name in ("result.json", ".lock"):
+            (path / name).unlink(missing_ok=True)
 
 
 def _missing(path: Path) -> list[Path]:

@@ -26,7 +26,7 @@ def show_help(conf: Path) -> None:
     console = Console(highlight=False)
     console.print("[bold]gpt-ladder[/]: climb from a bigram table to a GPT on Tiny Shakespeare, one rung at a time.\n")
     console.print("python train.py [GROUP=CHOICE ...] [KEY=VALUE ...]\n", markup=False)
-    for group in sorted(path for path in conf.iterdir() if path.is_dir()):
+    for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
         console.print(f"[bold]{group.name}=[/]")
         table = Table.grid(padding=(0, 2))
         table.add_column(style="cyan", min_width=12)

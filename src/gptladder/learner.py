@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -62,6 +63,7 @@ class Learner(L.LightningModule):
         # Logged only where somebody reads it: on a rung this small, logging every step would cost more than the step.
         if (batch_idx + 1) % self.log_every_n_batches == 0:
             step = self.global_step + 1  # the one that this batch completes
+            self._refuse_divergence({"train/loss": loss.item()})
             self._log({"train/loss": loss.item(), "lr": self.lr, "tokens": step * self.tokens_per_step}, step)
         return loss
 
@@ -76,6 +78,7 @@ class Learner(L.LightningModule):
         sums = self.trainer.strategy.reduce(self.sums, reduce_op="sum")
         assert isinstance(sums, Tensor)
         self.measures = dict(zip(MEASURES, (sums[:, 0] / sums[:, 1]).tolist(), strict=True))
+        self._refuse_divergence(self.measures)
         self.log_dict(self.measures, logger=False)  # for checkpoints and early stopping, which choose by name
         self._log(self.measures, self.global_step)
 
@@ -100,6 +103,14 @@ class Learner(L.LightningModule):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         return float(optimizer.param_groups[0]["lr"])
+
+    def _refuse_divergence(self, losses: dict[str, float]) -> None:
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"{name} is {loss} after {self.global_step} steps: lower optimizer.lr, or set "
+                    "trainer.gradient_clip_val=1; the checkpoints before it are whole"
+                )
 
     def _log(self, values: dict[str, float], step: int) -> None:
         # Straight to the loggers: the step of a point is the number of optimizer steps taken, which `self.log`

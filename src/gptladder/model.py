@@ -329,7 +329,7 @@ def _share(n_embd: int, n_head: int) -> int:
 
 def _whole(least: int, **sizes: int) -> None:
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < least:
+        if type(size) is not int or size < least:
             raise UserError(f"model.{name}={size} must be a whole number of at least {least}")
 
 

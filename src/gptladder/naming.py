@@ -7,18 +7,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from omegaconf import OmegaConf
-
 # Groups whose keys are told apart by their last part alone; a test holds them to that.
 SHORT_GROUPS = ("model", "data", "optimizer", "trainer")
 
 # Said of the launch, not of the job.
-NOT_OF_THE_JOB = ("model", "sweep")
-
-
-def register() -> None:
-    """Make ``${job_name:...}`` known to configs."""
-    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+NOT_OF_THE_JOB = ("model", "sweep", "experiment", "launcher", "fresh", "plan")
 
 
 def job_name(rung: str, overrides: Sequence[str]) -> str:
@@ -27,14 +20,16 @@ def job_name(rung: str, overrides: Sequence[str]) -> str:
     Where a value cannot stand in a file name, a digest of all overrides is added, so that two jobs never meet.
     """
     settings = sorted(override.lstrip("+~").partition("=")[::2] for override in overrides)
-    plain = "-".join([rung, *(f"{_short(key)}{value}" for key, value in settings if key not in NOT_OF_THE_JOB)])
+    plain = "-".join([rung, *(_said(key, value) for key, value in settings if key not in NOT_OF_THE_JOB)])
     name = re.sub(r"[^\w.+-]+", "_", plain)[:120]
     return name if name == plain else f"{name}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
 
 
 def quoted(value: str) -> str:
     """A value as Hydra's override grammar takes it literally."""
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)  # a quote, and the backslashes before it
+    # A backslash is itself, unless quotes follow: those of the value, or the closing one.
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"
 
 
@@ -47,6 +42,8 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _short(key: str) -> str:
+def _said(key: str, value: str) -> str:
     group, _, name = key.rpartition(".")
-    return name if group in SHORT_GROUPS else key
+    if key == "ablation":  # whose choices are names already
+        return value
+    return f"{name if group in SHORT_GROUPS else key}{value}"

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -14,14 +16,31 @@ from rich.text import Text
 COLOURS = {"MATCH": "green", "DRIFT": "yellow"}
 
 
+def closing(result: dict[str, Any], path: Path) -> RenderableType:
+    """The end of a job: a panel for a run of its own, a line for one of many."""
+    return line(result) if HydraConfig.get().mode == RunMode.MULTIRUN else panel(result, path)
+
+
+def line(result: dict[str, Any]) -> Text:
+    """A run in one line: ``multihead seed 1337   train 2.2440   val 2.2609   MATCH   14.2 s``."""
+    verdict = (result["published"] or {}).get("verdict", "")
+    return Text.assemble(
+        (f"{result['model']:<12}", "bold"),
+        f"seed {result['seed']}   ",
+        _figures(result["train_estimate"], result["val_estimate"]),
+        f"   {result['wall_seconds']:.1f} s   ",
+        (verdict, COLOURS.get(verdict, "")),
+    )
+
+
 def panel(result: dict[str, Any], path: Path) -> Panel:
     """What a run came to: its numbers, the published ones, a sample, and where to look further."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    for name, value in _rows(result):
-        table.add_row(name, value)
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    for name, value in (*_rows(result), ("run", Text(str(shown), overflow="fold"))):
+        table.add_row(name, value)
     where = Text(f"tensorboard --logdir {shown}", style="cyan", overflow="fold")
     body = Group(table, Text(), Text(result["sample"].strip("\n"), style="italic"), Text(), where)
     return Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)

@@ -66,5 +66,7 @@ def compare(rung: str, recipe: dict[str, Any], curve: list[dict[str, Any]]) -> d
 
 
 def _difference(measured: float, figure: float) -> float:
-    """Of the measured value as it would have been printed, with four decimals."""
-    return round(abs(round(measured, 4) - figure), 4)
+    """How far a measured value lies from a published one; nothing if it could have been printed as that."""
+    difference = abs(measured - figure)
+    # Half of the last printed digit, and what single precision adds to it.
+    return 0.0 if difference <= 0.5e-4 + 1e-6 else round(difference, 4)

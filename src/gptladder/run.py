@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from gptladder import __version__
 from gptladder.errors import UserError
 from gptladder.files import replacing, sweep_staging
@@ -30,8 +32,6 @@ class Run:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.result: dict[str, Any] = self.read(self.path)
-        self._entered = time.perf_counter()
-        self._wall_seconds_before = self.result.get("wall_seconds", 0.0)
 
     @staticmethod
     def read(path: Path) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Run:
     def write(self, **values: Any) -> None:
         """Change the result, on disk at once and whole; of several processes only the first writes."""
         self.result.update(values)
-        if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
+        if not _writes():
             return
         with replacing(self.path / "result.json") as file:
             file.write((json.dumps(self.result, indent=1) + "\n").encode())
@@ -81,7 +81,45 @@ class Run:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Whatever ends the body is on record before it goes on to whoever handles it."""
+        """Hold the directory, and put whatever ends the body on record before it goes on to whoever handles it.
+
+        Raises:
+            UserError: another process is writing there.
+        """
+        with self._held():
+            self.result = self.read(self.path)
+            self._entered = time.perf_counter()
+            self._seconds_before = self.result.get("wall_seconds", 0.0)
+            with self._recording():
+                yield
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a process is writing in the directory now."""
+        try:
+            with self._lock():
+                return False
+        except Timeout:
+            return True
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        if not _writes():
+            yield
+            return
+        try:
+            lock = self._lock().acquire()
+        except Timeout:
+            raise UserError(f"{self.path} is being written by another process: wait, or choose another") from None
+        with lock:
+            yield
+
+    def _lock(self) -> FileLock:
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / ".lock", timeout=0)
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
@@ -99,9 +137,14 @@ class Run:
         self._end("finished", None, **outcome)
 
     def _end(self, status: str, error: str | None, **outcome: Any) -> None:
-        wall_seconds = self._wall_seconds_before + time.perf_counter() - self._entered
+        wall_seconds = self._seconds_before + time.perf_counter() - self._entered
         costs = {"wall_seconds": round(wall_seconds, 2), "peak_memory_mb": _peak_mb()}
         self.write(status=status, error=error, **outcome, **costs)
+
+
+def _writes() -> bool:
+    """Whether this is the first of the processes that Lightning started."""
+    return not (int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)))
 
 
 def _peak_mb() -> int:

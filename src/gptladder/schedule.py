@@ -18,9 +18,9 @@ def cosine(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, final_fra
 
     Loshchilov & Hutter 2016, with the warm-up that transformers need.
     """
-    if not 0 <= warmup_steps < max_steps:
+    if type(warmup_steps) is not int or not 0 <= warmup_steps < max_steps:
         raise UserError(
-            f"scheduler.warmup_steps={warmup_steps} must be at least 0 and below trainer.max_steps={max_steps}"
+            f"scheduler.warmup_steps={warmup_steps} must be a whole number below trainer.max_steps={max_steps}"
         )
     peak = optimizer.param_groups[0]["lr"]
     fall = CosineAnnealingLR(optimizer, max_steps - warmup_steps, eta_min=final_fraction * peak)

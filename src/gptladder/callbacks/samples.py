@@ -8,6 +8,7 @@ import lightning.pytorch as L
 from torch import nn
 
 from gptladder.data import TextData
+from gptladder.errors import UserError
 from gptladder.learner import Learner
 from gptladder.loggers import writers
 from gptladder.sampling import texts
@@ -21,6 +22,8 @@ class Samples(L.Callback):
     """
 
     def __init__(self, *, n_tokens: int) -> None:
+        if type(n_tokens) is not int or n_tokens < 0:
+            raise UserError(f"callbacks.samples.n_tokens={n_tokens} must be a whole number of at least 0")
         self.n_tokens = n_tokens
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,0 +1,100 @@
+"""A sweep before it runs: every job built, one batch through each, and how long it will take."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from gptladder.assembly import build_data, build_learner, build_trainer
+from gptladder.data import ESTIMATE_BATCHES
+from gptladder.errors import UserError
+from gptladder.learner import next_token_loss
+from gptladder.model import count_parameters
+from gptladder.run import Run
+from gptladder.sweep import Job, SweepError
+
+TIMED_STEPS = 5
+
+
+class Forecast(NamedTuple):
+    """What a job will cost."""
+
+    params: int
+    steps: int
+    seconds: float
+
+
+def show_plan(jobs: list[Job]) -> None:
+    """Build every job, print what each will cost, and train none.
+
+    Raises:
+        SweepError: names every job that has a mistake.
+    """
+    table = Table(title=f"{len(jobs)} jobs, nothing trained")
+    for name in ("job", "parameters", "steps", "seconds"):
+        table.add_column(name, justify="left" if name == "job" else "right")
+    mistakes, total = [], 0.0
+    for job in jobs:
+        try:
+            params, steps, seconds = forecast(job)
+        except Exception as error:
+            mistakes.append(f"  {job.directory.name}: {_innermost(error)}")
+            table.add_row(job.directory.name, "", "", "MISTAKE", style="red")
+            continue
+        total += seconds
+        table.add_row(job.directory.name, f"{params:,}", f"{steps:,}", f"{seconds:.0f}")
+    table.add_section()
+    table.add_row("one after another", "", "", f"{total:.0f}")
+    Console().print(table)
+    if mistakes:
+        raise SweepError(f"{len(mistakes)} of {len(jobs)} jobs have a mistake:\n" + "\n".join(mistakes))
+
+
+def forecast(job: Job) -> Forecast:
+    """Build a job, send one batch through it, and time a few steps and a part of an evaluation."""
+    if job.mistake is not None or job.config is None:
+        raise UserError(job.mistake)
+    cfg: DictConfig = job.config
+    cfg.run_dir = str(job.directory)
+    torch.manual_seed(cfg.seed)
+    data = build_data(cfg)
+    learner = build_learner(cfg, data)
+    build_trainer(cfg, learner, Run(job.directory))
+    batch = next(iter(data.train_blocks(n_batches=1)))
+    shape = tuple(learner.net(batch[0]).shape)
+    if shape != (*batch[0].shape, data.tokenizer.vocab_size):
+        raise UserError(f"model={cfg.rung} gives logits of shape {shape} for a batch of {tuple(batch[0].shape)}")
+    optimizer = learner.build_optimizer(learner.net.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        next_token_loss(learner.net, batch).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    step()  # the first one allocates
+    steps = cfg.trainer.max_steps * cfg.trainer.accumulate_grad_batches
+    evaluations = 2 + (cfg.trainer.max_steps - 1) // cfg.trainer.val_check_interval
+    with torch.no_grad():
+        per_token = _seconds(lambda: next_token_loss(learner.net, batch), TIMED_STEPS) / batch[0].numel()
+    measured = 2 * ESTIMATE_BATCHES * batch[0].numel() + len(data.val_tokens)
+    seconds = steps * _seconds(step, TIMED_STEPS) + evaluations * measured * per_token
+    return Forecast(count_parameters(learner.net), cfg.trainer.max_steps, seconds)
+
+
+def _seconds(work: object, times: int) -> float:
+    assert callable(work)
+    started = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - started) / times
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,141 @@
+"""The jobs of a sweep: each in a directory of its own, done once, and on record whatever becomes of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from omegaconf import DictConfig, OmegaConf
+
+from gptladder.errors import UserError
+from gptladder.mistakes import check, explain
+from gptladder.naming import job_name, quoted
+from gptladder.run import Run
+
+# What of a config decides what a run learns; the rest may change between two launches of one sweep.
+DECISIVE = ("seed", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
+
+
+class SweepError(Exception):
+    """Some jobs of a sweep did not finish; the message names each with its reason. Exit code 1."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: what is overridden, where it is recorded, and its config, or why there is none."""
+
+    number: int
+    rung: str
+    seed: Any
+    overrides: list[str]
+    directory: Path
+    config: DictConfig | None
+    mistake: str | None
+
+    def prepare(self, *, fresh: bool) -> bool:
+        """Put the job on record; whether there is anything left to launch.
+
+        Raises:
+            UserError: the directory holds a finished run of another config.
+        """
+        if Run(self.directory).in_use:  # another sweep is at it
+            return False
+        if fresh:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        run = Run(self.directory)
+        if run.finished:
+            self._check_same()
+            run.write(job=self.number)
+            return False
+        waiting = {"status": "pending", "error": None, "model": self.rung, "seed": self.seed}
+        run.write(**{**waiting, **run.result, "job": self.number})
+        if self.mistake is not None:
+            run.write(status="failed", error=self.mistake)
+        return self.mistake is None
+
+    def _check_same(self) -> None:
+        recorded = OmegaConf.load(self.directory / ".hydra" / "config.yaml")
+        if _decisive(recorded) != _decisive(self.config):
+            raise UserError(
+                f"{self.directory} holds a finished run, and the configs changed since: "
+                "fresh=true starts over, sweep=NAME keeps both"
+            )
+
+
+def describe(number: int, overrides: list[str], compose: Callable[[list[str]], DictConfig], conf: Path) -> Job:
+    """Compose one job of a sweep as far as it can be composed."""
+    settings = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    try:
+        config, mistake = compose(overrides), None
+        check(config)
+        rung, seed, sweep_dir = config.rung, config.seed, config.hydra.sweep.dir
+        config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    except Exception as error:
+        config, mistake = None, _explained(error, conf)
+        rung, seed = settings.get("model", "unknown"), settings.get("seed")
+        sweep_dir = compose([override for override in overrides if override.startswith("sweep=")]).hydra.sweep.dir
+    name = job_name(rung, overrides)
+    return Job(
+        number=number,
+        rung=rung,
+        seed=seed,
+        overrides=[*overrides, f"hydra.sweep.subdir={quoted(name)}"],
+        directory=Path(sweep_dir) / name,
+        config=config,
+        mistake=mistake,
+    )
+
+
+def refuse_if_hopeless(jobs: list[Job]) -> None:
+    """Raise the mistake as the user's own if it is in every job: then there is nothing to put on record."""
+    if all(job.mistake is not None for job in jobs):
+        raise UserError(jobs[0].mistake)
+
+
+def report(directory: Path) -> None:
+    """Write and print the table of all runs below a directory, whatever their state."""
+    from rich.console import Console
+
+    from gptladder.report import show_report, write_report
+
+    show_report(write_report(directory), Console())
+    print(f"report: {directory}/report.html   curves: tensorboard --logdir {directory}")
+
+
+def settle(jobs: list[Job]) -> list[dict[str, Any]]:
+    """The results of a sweep.
+
+    Raises:
+        SweepError: names every job that did not finish, and why.
+    """
+    results = [Run.read(job.directory) for job in jobs]
+    left = [
+        f"  {job.directory}: {result['status']}{_reason(result)}"
+        for job, result in zip(jobs, results, strict=True)
+        if result["status"] != "finished"
+    ]
+    if left:
+        again = "the same command again goes on with them"
+        raise SweepError(f"{len(left)} of {len(jobs)} jobs did not finish ({again}):\n" + "\n".join(left))
+    return results
+
+
+def _reason(result: dict[str, Any]) -> str:
+    return f": {result['error'].strip().splitlines()[-1]}" if result.get("error") else ""
+
+
+def _explained(error: Exception, conf: Path) -> str:
+    state = Singleton.get_state()  # the explanation composes configs of its own, in the middle of Hydra's work
+    try:
+        return explain(error, conf) or str(error)
+    finally:
+        Singleton.set_state(state)
+
+
+def _decisive(config: Any) -> Any:
+    present = [key for key in DECISIVE if key in config]
+    return OmegaConf.to_container(OmegaConf.masked_copy(config, present), resolve=False)

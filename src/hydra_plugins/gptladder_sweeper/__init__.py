@@ -1,0 +1,1 @@
+"""What gpt-ladder adds to Hydra."""

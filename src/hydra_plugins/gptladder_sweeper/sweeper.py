@@ -1,0 +1,54 @@
+"""Hydra's own sweeper, which does each job once, loses none, and ends with the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from gptladder.sweep import Job, describe, refuse_if_hopeless, report, settle
+
+
+class LadderSweeper(BasicSweeper):
+    """Sweeps the product of the overrides, as Hydra does, over directories named by what sets a job apart.
+
+    A job that is finished is not launched again, one that was stopped goes on, one that cannot even be composed
+    is on record as failed while the others run. ``plan=true`` builds every job and trains none.
+    """
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch what is left to do, then write the report of all that is there."""
+        assert self.config is not None
+        assert self.launcher is not None
+        assert self.hydra_context is not None
+        loader = self.hydra_context.config_loader
+        jobs = self._jobs(arguments, loader, self.config)
+        if self.config.plan:
+            from gptladder.plan import show_plan
+
+            return show_plan(jobs)
+        refuse_if_hopeless(jobs)
+        directory = Path(self.config.hydra.sweep.dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, directory / "multirun.yaml")
+        left = [job for job in jobs if job.prepare(fresh=self.config.fresh)]
+        try:
+            if left:
+                self.launcher.launch([job.overrides for job in left], initial_job_idx=0)
+        finally:
+            report(directory)
+        return settle(jobs)
+
+    def _jobs(self, arguments: list[str], loader: ConfigLoader, config: DictConfig) -> list[Job]:
+        parser = OverridesParser.create(config_loader=loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        (products,) = self.split_arguments(overrides, None)
+        conf = next(Path(source.path) for source in loader.get_sources() if source.provider == "main")
+        return [
+            describe(number, product, lambda words: loader.load_sweep_config(config, words), conf)
+            for number, product in enumerate(products)
+        ]
