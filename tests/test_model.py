@@ -8,9 +8,9 @@ from hydra.utils import instantiate
 from torch import nn
 
 from conftest import RUNGS, composed
-from gptladder.attention import attention_weights
+from gptladder.attention import SHORT_CONTEXT, Attention, attention_weights
 from gptladder.errors import UserError
-from gptladder.model import GPT, SHORT_CONTEXT, Attention, count_parameters
+from gptladder.model import GPT, count_parameters
 
 VOCAB = 65
 SMALL_GPT = ["model.n_layer=2", "model.n_embd=48", "model.block_size=32"]
