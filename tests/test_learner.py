@@ -62,6 +62,15 @@ def test_bf16_on_the_cpu_learns_as_fp32_does(tmp_path: Path) -> None:
     assert mixed["val_loss"] != full["val_loss"]
 
 
+@pytest.mark.slow
+def test_a_compiled_run_learns_the_same_and_its_checkpoint_is_portable(tmp_path: Path) -> None:
+    eager = trained(tmp_path / "eager", "model=multihead", *FEW, "logger=none")
+    compiled = trained(tmp_path / "compiled", "model=multihead", *FEW, "logger=none", "hardware.compile=true")
+    assert compiled["val_loss"] == pytest.approx(eager["val_loss"], abs=1e-4)
+    last = load_trained(tmp_path / "compiled" / "checkpoints" / "last.ckpt")
+    assert exact_loss(last.net, validation_tokens(last), block_size=8) == pytest.approx(compiled["val_loss"], abs=1e-4)
+
+
 def test_the_cosine_climbs_then_falls_to_its_final_fraction() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = cosine(optimizer, max_steps=20, warmup_steps=4, final_fraction=0.1)

@@ -31,10 +31,10 @@ def table(directory: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of five jobs of which two cannot succeed: one is no rung, one does not fit together."""
+    """A sweep of four jobs, one of which names no rung."""
     directory = tmp_path_factory.mktemp("mixed")
     rungs = "model=bigram,embedding,nonsense,multihead"
-    done = command("train.py", "-m", rungs, *SHORT, "sweep=mixed", "hydra.sweeper.params=null", cwd=directory)
+    done = command("train.py", "-m", rungs, *SHORT, "sweep=mixed", cwd=directory)
     assert done.returncode == 1, done.stderr
     assert "1 of 4 jobs did not finish" in done.stderr
     assert "model=nonsense does not exist" in done.stderr
@@ -66,9 +66,7 @@ def test_an_experiment_sweeps_without_being_told_and_its_lists_can_be_replaced(t
     assert done.returncode == 0, done.stderr
     ladder = tmp_path / "outputs" / "ladder"
     assert sorted(results(ladder)) == [
-        f"{rung}-seed{seed}-max_steps10-val_check_interval5".replace("-max", "-n_tokens5-max").replace(
-            f"{rung}-seed{seed}-n_tokens5", f"{rung}-callbacks.samples.n_tokens5-seed{seed}"
-        )
+        f"{rung}-callbacks.samples.n_tokens5-seed{seed}-max_steps10-val_check_interval5"
         for rung in ("average", "bigram")
         for seed in (1, 2)
     ]

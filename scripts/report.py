@@ -1,0 +1,26 @@
+"""Tables, pictures and a page of a directory of runs: ``python scripts/report.py outputs/ladder``."""
+
+from pathlib import Path
+
+from gptladder.command import Parser, script
+
+
+def main() -> None:
+    """Print the table and the paths of what was written."""
+    parser = Parser(description="Tables, pictures and a page of all runs in a directory, finished or not.")
+    parser.add_argument("directory", type=Path, help="where runs are, at any depth")
+    parser.add_argument("--out", type=Path, help="where to write (default: into the directory itself)")
+    arguments = parser.parse_args()
+
+    from rich.console import Console
+
+    from gptladder.report import FILES, show_report, write_report
+
+    rows = write_report(arguments.directory, arguments.out)
+    show_report(rows, Console(highlight=False))
+    for name in FILES:
+        print((arguments.out or arguments.directory) / name)
+
+
+if __name__ == "__main__":
+    script(main)

@@ -1,0 +1,12 @@
+"""One scale of colours along the ladder, as legible on white as on black."""
+
+from __future__ import annotations
+
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+SCALE = LinearSegmentedColormap.from_list("ladder", ["#8a63d2", "#3b82d6", "#1d9a8a", "#7a9a2e", "#d98a1c", "#d9534a"])
+
+
+def shades(n: int) -> list[str]:
+    """``n`` colours from the bottom of the ladder to its top."""
+    return [to_hex(SCALE(index / max(n - 1, 1))) for index in range(n)]

@@ -1,0 +1,58 @@
+"""Who looks at whom, for one run of a row."""
+
+from __future__ import annotations
+
+import io
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+from PIL.Image import Image
+
+from gptladder.errors import UserError
+from gptladder.report.collect import Reading
+from gptladder.report.rows import Row
+
+MOST = 20  # rows: more pictures than anybody looks at, and a checkpoint to load for each
+
+
+def attention_maps(rows: list[Row]) -> dict[str, list[str]]:
+    """For each row that attends the maps of its layers, as PNGs for a page."""
+    looked = {row.label: run for row in rows for run in [_run_with_attention(row)] if run}
+    maps: dict[str, list[str]] = {}
+    for label, run in list(looked.items())[:MOST]:
+        try:
+            maps[label] = _maps(run)
+        except (UserError, OSError) as error:  # nothing is worth the rest of the page
+            print(f"no attention maps of {label}: {error}", file=sys.stderr)
+    return maps
+
+
+def _run_with_attention(row: Row) -> Reading | None:
+    """The first run that left weights with attention; told from its config, so that no checkpoint is opened in vain."""
+    for run in row.finished:
+        if (run.config.get("model") or {}).get("n_layer") and run.result.get("sample") and _checkpoint(run).is_file():
+            return run
+    return None
+
+
+def _maps(run: Reading) -> list[str]:
+    # Imported here: torch and Lightning take longer to load than a report without maps takes in all.
+    from gptladder.attention import attention_weights
+    from gptladder.callbacks.attention_maps import LONGEST, draw
+    from gptladder.checkpoint import load_trained
+
+    trained = load_trained(_checkpoint(run))
+    prompt = run.result["sample"][: min(trained.block_size, LONGEST)]
+    weights = attention_weights(trained.net, trained.tokenizer.encode(prompt).long())
+    return [_embedded(draw(heads, list(prompt))) for heads in weights]
+
+
+def _embedded(image: Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+
+
+def _checkpoint(run: Reading) -> Path:
+    return run.path / "checkpoints" / "last.ckpt"
