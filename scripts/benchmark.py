@@ -1,13 +1,16 @@
-"""What a step costs beyond its arithmetic: ``python scripts/benchmark.py``.
+"""What the framework costs and what it saves: ``python scripts/benchmark.py [--only step|ladder]``.
 
-The same net, batches and optimizer, once in a bare loop and once through Lightning with the progress bar,
+``step``: the same net, batches and optimizer, once in a bare loop and once through Lightning with the progress bar,
 TensorBoard, ``metrics.csv`` and all callbacks on. The two take turns; the ratio is the median of the pairs.
 """
 
 import argparse
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from importlib import resources
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -22,9 +26,12 @@ from rich.table import Table
 from gptladder.assembly import build_data, build_learner, build_trainer
 from gptladder.callbacks.progress import Progress
 from gptladder.learner import next_token_loss
+from gptladder.published import published
 from gptladder.run import Run
 
-CONF = Path(__file__).parents[1] / "conf"
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+CORPUS = resources.files("gptladder.corpus") / "tinyshakespeare.txt"
 
 
 class Stopwatch(L.Callback):
@@ -59,6 +66,7 @@ def bare(cfg: DictConfig) -> float:
     torch.manual_seed(cfg.seed)
     data = build_data(cfg)
     learner = build_learner(cfg, data)
+    instantiate(cfg.hardware).prepare(learner.net)
     optimizer = learner.build_optimizer(learner.net.parameters())
     blocks = iter(data.train_blocks(n_batches=cfg.trainer.max_steps))
     started = time.perf_counter()
@@ -71,13 +79,20 @@ def bare(cfg: DictConfig) -> float:
 
 
 def main() -> None:
-    """Print milliseconds a step and their ratio, for a rung that costs nothing and one that costs something."""
-    parser = argparse.ArgumentParser(description="What a step costs beyond its arithmetic.")
-    parser.add_argument("--rungs", nargs="+", default=["bigram", "layernorm"])
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--pairs", type=int, default=5)
+    """Print the measures that were asked for."""
+    parser = argparse.ArgumentParser(description="What the framework costs, and what it saves.")
+    parser.add_argument("--only", choices=MEASURES, help="one measure instead of all")
+    parser.add_argument("--rungs", nargs="+", default=["bigram", "layernorm"], help="for the measure of a step")
+    parser.add_argument("--steps", type=int, default=2000, help="for the measure of a step")
+    parser.add_argument("--pairs", type=int, default=5, help="how often the two take turns")
     arguments = parser.parse_args()
+    for name, measure in MEASURES.items():
+        if arguments.only in (None, name):
+            Console().print(measure(arguments))
 
+
+def step(arguments: argparse.Namespace) -> Table:
+    """Milliseconds a step and their ratio, for a rung that costs nothing and one that costs something."""
     table = Table(title=f"milliseconds a step, median of {arguments.pairs} pairs of {arguments.steps} steps")
     for name in ("rung", "bare loop", "through Lightning", "difference", "ratio"):
         table.add_column(name, justify="left" if name == "rung" else "right")
@@ -86,7 +101,29 @@ def main() -> None:
         loop, lightning = (1e3 * statistics.median(times) / arguments.steps for times in zip(*pairs, strict=True))
         ratio = statistics.median(b / a for a, b in pairs)
         table.add_row(rung, f"{loop:.3f}", f"{lightning:.3f}", f"{lightning - loop:.3f}", f"{ratio:.2f}")
-    Console().print(table)
+    return table
+
+
+def ladder(arguments: argparse.Namespace) -> Table:
+    """Seconds of the eight published rungs, from process start to table, beside the lecture's plain loop."""
+    rungs = [rung for rung in published() if rung != "gpt"]
+    with tempfile.TemporaryDirectory() as directory, resources.as_file(CORPUS) as text:
+        ours = _process("train.py", "experiment=ladder", f"model={','.join(rungs)}", cwd=directory)
+        plain = _process("scripts/baselines/lecture.py", str(text), *rungs, cwd=directory)
+    table = Table(title="seconds for the eight published rungs, from process start to table, one run each")
+    for name in ("experiment=ladder", "the lecture's plain loop", "ratio"):
+        table.add_column(name, justify="right")
+    table.add_row(f"{ours:.0f}", f"{plain:.0f}", f"{plain / ours:.2f}")
+    return table
+
+
+MEASURES = {"step": step, "ladder": ladder}
+
+
+def _process(script: str, *words: str, cwd: str) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, str(ROOT / script), *words], cwd=cwd, check=True, capture_output=True)
+    return time.perf_counter() - started
 
 
 def _pair(rung: str, steps: int) -> tuple[float, float]:

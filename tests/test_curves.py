@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import lecture
 import pytest
 
-import lecture
 from conftest import ROOT, command, trained
 from gptladder.published import TOLERANCES, compare, published
 from gptladder.text import shakespeare

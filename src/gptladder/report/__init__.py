@@ -36,17 +36,23 @@ def write_report(directory: Path, out: Path | None = None) -> list[Row]:
     if not rows:
         raise UserError(f"there is no run in {directory}: no result.json in it was written by train.py")
     title = directory.resolve().name
-    made: dict[str, str | bytes] = {
-        "table.md": markdown(rows),
-        "table.csv": comma_separated(rows),
-        "table.tex": latex(rows),
+    made = {
+        "table.md": markdown(rows).encode(),
+        "table.csv": comma_separated(rows).encode(),
+        "table.tex": latex(rows).encode(),
         "curves.png": png(curves(rows)),
         "ladder.png": png(ladder(rows)),
-        "report.html": html(rows, title=title),
+        "report.html": html(rows, title=title).encode(),
     }
     for name, content in made.items():
-        with replacing((out or directory) / name) as file:
-            file.write(content if isinstance(content, bytes) else content.encode())
+        try:
+            with replacing((out or directory) / name) as file:
+                file.write(content)
+        except OSError as error:
+            where = (out or directory) / name
+            raise UserError(
+                f"{where} cannot be written ({error.strerror}): name another directory with --out"
+            ) from None
     return rows
 
 
@@ -55,4 +61,4 @@ def show_report(rows: list[Row], console: Console) -> None:
     console.print(fitted(rows, console))
     for row in rows:
         for reading in row.failures:
-            console.print(f"{reading.status} {reading.name}: {reading.last_line}", style="red", markup=False)
+            console.print(f"{reading.status.upper()} {reading.name}: {reading.last_line}", style="red", markup=False)

@@ -17,6 +17,7 @@ from gptladder.report.rows import Row, Spread
 INK, FAINT, HAIR = "#1f2937", "#6b7280", "#d1d5db"
 LINE = 0.24  # inches of a label
 DOTTED = (0, (0.1, 2.4))
+LARGEST = 4000  # pixels: no viewer shows more
 LONGEST = 12  # letters of a name that can stand level
 
 
@@ -151,7 +152,8 @@ def _centre(group: list[float]) -> float:
 
 
 def _canvas(title: str, legend: str, width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    dpi = min(150.0, LARGEST / max(width, height))
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=12, color=INK, pad=14)
     axes.set_title(legend, loc="right", fontsize=9.5, color=FAINT, pad=14)

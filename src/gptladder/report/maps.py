@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from base64 import b64encode
+from itertools import islice
 from pathlib import Path
 
 from PIL.Image import Image
@@ -18,20 +19,20 @@ MOST = 20  # rows: more pictures than anybody looks at, and a checkpoint to load
 
 def attention_maps(rows: list[Row]) -> dict[str, list[str]]:
     """For each row that attends the maps of its layers, as PNGs for a page."""
-    looked = {row.label: run for row in rows for run in [_run_with_attention(row)] if run}
     maps: dict[str, list[str]] = {}
-    for label, run in list(looked.items())[:MOST]:
+    for run in islice(filter(None, map(_run_with_attention, rows)), MOST):
         try:
-            maps[label] = _maps(run)
+            maps[run.label] = _maps(run)
         except (UserError, OSError) as error:  # nothing is worth the rest of the page
-            print(f"no attention maps of {label}: {error}", file=sys.stderr)
+            print(f"no attention maps of {run.label}: {error}", file=sys.stderr)
     return maps
 
 
 def _run_with_attention(row: Row) -> Reading | None:
     """The first run that left weights with attention; told from its config, so that no checkpoint is opened in vain."""
     for run in row.finished:
-        if (run.config.get("model") or {}).get("n_layer") and run.result.get("sample") and _checkpoint(run).is_file():
+        model = run.config.get("model")
+        if isinstance(model, dict) and model.get("n_layer") and run.sample and _checkpoint(run).is_file():
             return run
     return None
 
@@ -43,7 +44,7 @@ def _maps(run: Reading) -> list[str]:
     from gptladder.checkpoint import load_trained
 
     trained = load_trained(_checkpoint(run))
-    prompt = run.result["sample"][: min(trained.block_size, LONGEST)]
+    prompt = run.sample[: min(trained.block_size, LONGEST)]
     weights = attention_weights(trained.net, trained.tokenizer.encode(prompt).long())
     return [_embedded(draw(heads, list(prompt))) for heads in weights]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from math import sqrt
+from math import hypot, sqrt
 
 from gptladder.report.changes import Change, changes, said_shortly
 from gptladder.report.collect import Reading
@@ -31,8 +31,9 @@ class Spread:
         if not numbers:
             return None
         mean = sum(numbers) / len(numbers)  # statistics.mean cannot average what is not finite
-        std = sqrt(sum((number - mean) ** 2 for number in numbers) / (len(numbers) - 1)) if len(numbers) > 1 else None
-        return cls(mean, std, len(numbers))
+        n = len(numbers)
+        std = hypot(*(number - mean for number in numbers)) / sqrt(n - 1) if n > 1 else None
+        return cls(mean, std, n)
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,16 @@ def arranged(readings: Iterable[Reading]) -> list[Row]:
     rows: list[Row] = []
     base: Row | None = None
     for label, group in sorted(groups.items(), key=lambda item: _place(*item)):
-        row = Row(label, tuple(sorted(group, key=lambda reading: (reading.seed is None, reading.seed))), base)
+        row = Row(label, tuple(sorted(group, key=lambda reading: _order(reading.seed))), base)
         rows.append(row)
         if base is None or row.rung != base.rung:
             base = row
     return rows
+
+
+def _order(seed: int | str | None) -> tuple[bool, int, str]:
+    """Numbers by size; whatever a refused job called its seed comes after them."""
+    return (False, seed, "") if isinstance(seed, int) else (True, 0, str(seed))
 
 
 def _place(label: str, group: list[Reading]) -> tuple[float, int, str, str]:

@@ -185,10 +185,15 @@ def _means(row: Row, *keys: str, with_std: bool = False) -> dict[str, float | No
     values: dict[str, float | None] = {}
     for key in keys:
         spread = row.spread(key)
-        values[key] = spread.mean if spread else None
+        values[key] = _plain(spread.mean) if spread else None
         if with_std:
             values[f"{key}_std"] = spread.std if spread else None
     return values
+
+
+def _plain(number: float) -> float:
+    """A count without the point and the nought that averaging gave it."""
+    return int(number) if number.is_integer() else number
 
 
 def _markdown(text: str) -> str:

@@ -1,10 +1,13 @@
 """The lecture's plain loop, as plainly as it is told: what the framework has to equal.
 
 A module per head, batches by list comprehension and ``torch.stack``, 200 small forwards per split and estimate.
-Nothing of ``gptladder`` is used here.
+Nothing of ``gptladder`` is used here: ``python scripts/baselines/lecture.py TEXT RUNG ...`` trains rungs one after
+another as they were published. One file serves the benchmark as its baseline and the tests as their reference.
 """
 
+import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn as nn
@@ -140,3 +143,21 @@ def train(s: Settings, text: str, max_steps: int) -> list[tuple[int, float, floa
             loss.backward()
             optimizer.step()
     return curve
+
+
+def main() -> None:
+    """Train rungs one after another, as they were published."""
+    parser = argparse.ArgumentParser(description="The lecture's plain loop.")
+    parser.add_argument("text", type=Path)
+    parser.add_argument("rungs", nargs="+")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for rung in arguments.rungs:
+        steps = 2999 if rung in ("bigram", "embedding") else 4999
+        step, train_loss, val_loss = train(Settings(rung), arguments.text.read_text(), steps)[-1]
+        print(f"{rung:<12} step {step}  train {train_loss:.4f}  val {val_loss:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
