@@ -17,7 +17,7 @@ from gptladder.report.rows import Row, Spread
 INK, FAINT, HAIR = "#1f2937", "#6b7280", "#d1d5db"
 LINE = 0.24  # inches of a label
 DOTTED = (0, (0.1, 2.4))
-LARGEST = 4000  # pixels: no viewer shows more
+CROWD = 40  # rows: of more, nobody could read all the names and figures
 LONGEST = 12  # letters of a name that can stand level
 
 
@@ -39,7 +39,9 @@ def png(figure: Figure) -> bytes:
 
 def curves(rows: list[Row]) -> Figure:
     """The val estimate of all rows against steps: mean and band over seeds, the published curve dotted."""
-    figure, axes = _canvas("val estimate, nats a character", "published: dotted", 11, max(6.5, LINE * len(rows) + 1))
+    figure, axes = _canvas(
+        "val estimate, nats a character", "published: dotted", 11, max(6.5, LINE * min(len(rows), CROWD) + 1)
+    )
     drawn: list[tuple[End, list[Point]]] = []
     for row, colour in zip(rows, shades(len(rows)), strict=True):
         if points := measured_curve(row):
@@ -56,7 +58,7 @@ def curves(rows: list[Row]) -> Figure:
 def ladder(rows: list[Row]) -> Figure:
     """The last val estimate of each row as a step, its spread over seeds, and the published figure as a ring."""
     figure, axes = _canvas(
-        "last val estimate, nats a character", "published: ring", min(max(6.0, 0.95 * len(rows)), 40), 5
+        "last val estimate, nats a character", "published: ring", min(max(6.0, 0.95 * len(rows)), 0.95 * CROWD), 5
     )
     spreads = [row.spread("val_estimate") if row.finished else None for row in rows]
     steps = [spread if spread and math.isfinite(spread.mean) else None for spread in spreads]
@@ -65,16 +67,17 @@ def ladder(rows: list[Row]) -> Figure:
         if below and step:
             axes.plot([place - 0.5] * 2, [below.mean, step.mean], color=HAIR, linewidth=1, zorder=1)
         if step:
-            _draw_step(axes, place, step, colour)
+            _draw_step(axes, place, step, colour, figure_above=len(rows) <= CROWD)
             if row.published:
                 axes.plot(place, row.published[1], "o", mfc="white", mec=colour, mew=1.6, markersize=7, zorder=3)
         else:
             axes.text(
                 place, 0.5, row.status, transform=axes.get_xaxis_transform(), ha="center", color=FAINT, fontsize=8
             )
-    level = max(len(row.label) for row in rows) <= LONGEST
+    level = len(rows) <= CROWD and max(len(row.label) for row in rows) <= LONGEST
+    slant = 0 if level else 30 if len(rows) <= CROWD else 90
     axes.set_xticks(
-        range(len(rows)), [row.label for row in rows], rotation=0 if level else 30, ha="center" if level else "right"
+        range(len(rows)), [row.label for row in rows], rotation=slant, ha="right" if slant == 30 else "center"
     )
     axes.set_xlim(-0.6, len(rows) - 0.4)
     axes.margins(y=0.18)
@@ -90,18 +93,13 @@ def _draw_curve(axes: Axes, points: list[Point], dots: list[tuple[int, float]], 
         axes.plot(*zip(*dots, strict=True), color=colour, linestyle=DOTTED, linewidth=3.2, dash_capstyle="round")
 
 
-def _draw_step(axes: Axes, place: int, step: Spread, colour: str) -> None:
+def _draw_step(axes: Axes, place: int, step: Spread, colour: str, *, figure_above: bool) -> None:
     axes.plot([place - 0.5, place + 0.5], [step.mean] * 2, color=colour, linewidth=3, solid_capstyle="butt", zorder=2)
     if step.std is not None:
         axes.errorbar(place, step.mean, step.std, color=colour, capsize=4, linewidth=1.4)
-    axes.annotate(
-        f"{step.mean:.3f}",
-        (place, step.mean + (step.std or 0)),
-        (0, 8),
-        textcoords="offset points",
-        ha="center",
-        color=INK,
-    )
+    if figure_above:
+        top = (place, step.mean + (step.std or 0))
+        axes.annotate(f"{step.mean:.3f}", top, (0, 8), textcoords="offset points", ha="center", color=INK)
 
 
 def _frame(axes: Axes, drawn: list[list[Point]]) -> None:
@@ -116,12 +114,12 @@ def _frame(axes: Axes, drawn: list[list[Point]]) -> None:
 
 
 def _name(axes: Axes, ends: list[End]) -> None:
-    """Name every curve at the right edge, as near to its end as its neighbours allow."""
+    """Name every curve at the right edge, as near to its end as its neighbours allow; in a crowd, the best."""
     low, high = axes.get_ylim()
     height = axes.get_figure().get_size_inches()[1]  # type: ignore[union-attr]
     apart = 0.8 * LINE / height * (high - low)
     edge = axes.get_xlim()[1]
-    ranked = sorted(ends, key=lambda end: end.loss)
+    ranked = sorted(ends, key=lambda end: end.loss)[:CROWD]
     for end, at in zip(ranked, _spaced([end.loss for end in ranked], apart), strict=True):
         axes.plot(
             [end.step, edge * 1.012, edge * 1.03],
@@ -152,8 +150,7 @@ def _centre(group: list[float]) -> float:
 
 
 def _canvas(title: str, legend: str, width: float, height: float) -> tuple[Figure, Axes]:
-    dpi = min(150.0, LARGEST / max(width, height))
-    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=12, color=INK, pad=14)
     axes.set_title(legend, loc="right", fontsize=9.5, color=FAINT, pad=14)

@@ -39,19 +39,26 @@ def _run_with_attention(row: Row) -> Reading | None:
 
 def _maps(run: Reading) -> list[str]:
     # Imported here: torch and Lightning take longer to load than a report without maps takes in all.
+    import torch
+
     from gptladder.attention import attention_weights
     from gptladder.callbacks.attention_maps import LONGEST, draw
     from gptladder.checkpoint import load_trained
 
     trained = load_trained(_checkpoint(run))
     prompt = run.sample[: min(trained.block_size, LONGEST)]
-    weights = attention_weights(trained.net, trained.tokenizer.encode(prompt).long())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so few numbers: beside a sweep that fills the machine, a second thread only waits
+    try:
+        weights = attention_weights(trained.net, trained.tokenizer.encode(prompt).long())
+    finally:
+        torch.set_num_threads(threads)
     return [_embedded(draw(heads, list(prompt))) for heads in weights]
 
 
 def _embedded(image: Image) -> str:
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
 
 

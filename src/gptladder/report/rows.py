@@ -121,6 +121,11 @@ class Row:
             return None
         return Difference(spread.mean, None if spread.std is None else spread.std / sqrt(spread.n), spread.n)
 
+    @property
+    def sample(self) -> str:
+        """What the first run that wrote any text wrote."""
+        return next((run.sample for run in self.measured if run.sample), "")
+
     def spread(self, key: str) -> Spread | None:
         """A figure of ``result.json`` over the row's runs."""
         return Spread.of(reading.number(key) for reading in self.measured)
