@@ -15,7 +15,9 @@ from gptladder.report.collect import collect
 from gptladder.report.curves import measured_curve, published_curve
 from gptladder.report.page import html
 from gptladder.report.rows import arranged
-from test_report import NASTY, run
+from test_report import run
+
+NASTY = "<script>alert('x')</script> | [bold] & \\input{secret}"
 
 
 class Elements(HTMLParser):
@@ -47,6 +49,7 @@ def test_nothing_that_a_run_says_becomes_markup(tmp_path: Path) -> None:
     run(tmp_path / "nasty", "bigram", status="failed", **nasty)
     path = run(tmp_path / "nasty", "multihead", model=f"</script>{NASTY}", **nasty)
     (path / ".hydra/config.yaml").write_text("model:\n  name: '</script><script>alert(1)</script>'\n")
+    assert "&lt;script&gt;alert" in page(tmp_path / "nasty")
     scripts = [
         [tag for tag, _ in Elements(page(tmp_path / name)).seen if tag == "script"] for name in ("plain", "nasty")
     ]
@@ -86,6 +89,14 @@ def test_a_point_that_is_no_number_is_a_gap(tmp_path: Path) -> None:
     (line,) = data(page(tmp_path))
     assert [point[:2] for point in line["measured"]["val_estimate"]] == [[0, 4.0], [2, 3.0], [4, 2.0]]
     assert line["measured"]["train_estimate"] == []
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf"), 1e308])
+def test_a_loss_that_is_no_number_breaks_no_file(loss: float, tmp_path: Path) -> None:
+    for rung in ("bigram", "multihead"):
+        for seed in (1, 2):
+            run(tmp_path, rung, seed=seed, val_loss=loss, val_estimate=loss, val_bits_per_char=loss)
+    assert [row.status for row in write_report(tmp_path)] == ["MATCH", "MATCH"]
 
 
 def test_a_band_spans_the_steps_that_all_seeds_reached(tmp_path: Path) -> None:
