@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hydra.errors import MissingConfigException
 
 from conftest import CONF, trained
 from gptladder.directory import claimed
@@ -117,3 +118,8 @@ def test_a_text_whose_name_is_a_number_is_found(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("error", [TypeError("in our code"), AttributeError("cfg.trainr"), ValueError(), KeyError("x")])
 def test_an_error_of_ours_keeps_its_traceback(error: Exception) -> None:
     assert explain(error, CONF) is None
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
+    error = MissingConfigException("absent", missing_cfg_file="hydra/launcher/ray", options=["basic", "joblib"])
+    assert "pip install -e '.[slurm]' or '.[ray]'" in str(explain(error, CONF))

@@ -23,6 +23,12 @@ from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, Missi
 from gptladder.errors import UserError, nearest
 from gptladder.naming import leaves
 
+# What Hydra has of these comes with the extras of this package.
+EXTRAS = {
+    "hydra/launcher": "pip install -e '.[slurm]' or '.[ray]' brings it, launcher=joblib is there already",
+    "hydra/sweeper": "pip install -e '.[search]' brings it",
+}
+
 # What Python says of a call whose keys do not fit, as opposed to an error inside of it.
 _ARGUMENT = re.compile(r"unexpected keyword argument|missing \d+ required")
 
@@ -98,6 +104,8 @@ def _composition(error: HydraException) -> str:
 
 def _unknown_choice(error: MissingConfigException, choices: list[str]) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    if group in EXTRAS:
+        return f"{group}={choice} is not installed: {EXTRAS[group]}"
     return f"{group}={choice} does not exist: {nearest(choice, choices)}"
 
 
