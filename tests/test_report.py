@@ -103,6 +103,7 @@ def test_a_run_that_was_copied_twice_counts_once(tmp_path: Path) -> None:
     assert row["seeds"] == "1337"
 
 
+@pytest.mark.xdist_group("finished_run")
 def test_the_page_shows_samples_and_the_attention_of_a_real_run(finished_run: Path, tmp_path: Path) -> None:
     shutil.copytree(finished_run, tmp_path / "runs" / "multihead")
     write_report(tmp_path / "runs", tmp_path / "out")

@@ -17,6 +17,7 @@ CONTRACT = {
 }  # fmt: skip
 
 
+@pytest.mark.xdist_group("finished_run")
 def test_a_finished_run_keeps_its_contract(finished_run: Path) -> None:
     result = json.loads((finished_run / "result.json").read_text())
     assert result.keys() >= CONTRACT
@@ -30,6 +31,7 @@ def test_a_finished_run_keeps_its_contract(finished_run: Path) -> None:
     assert any(name.startswith("tensorboard/events") for name in files)
 
 
+@pytest.mark.xdist_group("finished_run")
 def test_a_run_stays_under_700_mb(finished_run: Path) -> None:
     assert json.loads((finished_run / "result.json").read_text())["peak_memory_mb"] < 700
 

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.callbacks.record import Record
 from gptladder.callbacks.samples import sample
-from gptladder.checkpoint import WholeFileCheckpointIO, read_checkpoint
+from gptladder.checkpoint import read_checkpoint
+from gptladder.checkpoint_io import WholeFileCheckpointIO
 from gptladder.data import TextData
 from gptladder.errors import UserError
 from gptladder.evaluation import bits_per_char

@@ -1,4 +1,7 @@
-"""Checkpoints: written whole or not at all, read without running what they contain."""
+"""Checkpoints, read without running what they contain.
+
+This file knows no Lightning, whose import would be most of the time that a sample or a report takes.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from gptladder.errors import UserError
-from gptladder.files import replacing
 from gptladder.model import GPT, Bigram
 from gptladder.tokenizer import CharTokenizer
 
 # A checkpoint says by name what it holds; only these names are built.
 NETS: dict[str, type[nn.Module]] = {f"{net.__module__}.{net.__qualname__}": net for net in (Bigram, GPT)}
 TOKENIZERS = {"char": CharTokenizer}
-
-
-class WholeFileCheckpointIO(TorchCheckpointIO):
-    """Lightning's files, moved into place only when complete.
-
-    Lightning 2.6 stages in the system's temporary directory and copies from there, so that a kill can leave a
-    stub in the place of the last good checkpoint.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with replacing(Path(path)) as file:
-            torch.save(checkpoint, file)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ def _maps(run: Reading) -> list[str]:
     import torch
 
     from gptladder.attention import attention_weights
-    from gptladder.callbacks.attention_maps import LONGEST, draw
     from gptladder.checkpoint import load_trained
+    from gptladder.picture import LONGEST, draw
 
     trained = load_trained(_checkpoint(run))
     prompt = run.sample[: min(trained.block_size, LONGEST)]

@@ -1,0 +1,23 @@
+"""Checkpoints, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from gptladder.files import replacing
+
+
+class WholeFileCheckpointIO(TorchCheckpointIO):
+    """Lightning's files, moved into place only when complete.
+
+    Lightning 2.6 stages in the system's temporary directory and copies from there, so that a kill can leave a
+    stub in the place of the last good checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        with replacing(Path(path)) as file:
+            torch.save(checkpoint, file)
