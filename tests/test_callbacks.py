@@ -15,7 +15,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from conftest import composed, trained
 from gptladder.assembly import build_data, build_learner
 from gptladder.attention import attention_weights
-from gptladder.callbacks.progress import Progress
 from gptladder.callbacks.samples import sample
 from gptladder.data import TextData
 from gptladder.picture import CELL, MARGIN, TITLE, draw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -17,12 +18,12 @@ from gptladder.callbacks.samples import sample
 from gptladder.checkpoint import read_checkpoint
 from gptladder.checkpoint_io import WholeFileCheckpointIO
 from gptladder.data import TextData
-from gptladder.errors import UserError
+from gptladder.errors import Refusal, UserError
 from gptladder.evaluation import bits_per_char
 from gptladder.learner import Learner
 from gptladder.model import count_parameters
 from gptladder.published import compare
-from gptladder.recipe import config_hash, recipe
+from gptladder.recipe import config_hash, differences, recipe
 from gptladder.run import Run
 from gptladder.stretch import steps_per_stretch
 
@@ -96,8 +97,14 @@ def build_trainer(cfg: DictConfig, data: TextData, learner: Learner, run: Run) -
 
 
 def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> None:
-    """Train from where the run stands to its last step, and record what came of it."""
+    """Train from where the run stands to its last step, and record what came of it.
+
+    Raises:
+        Refusal: the run began with another text, tokenizer, split, protocol or architecture.
+    """
     data.check_shares(trainer.world_size)
+    if run.last_checkpoint is not None:
+        _check_same(learner.record, run.last_checkpoint)
     config = learner.record["config"]
     run.begin(
         model=config["rung"],
@@ -117,6 +124,14 @@ def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> Non
         published=compare(config["rung"], recipe(config, data.corpus_sha256), run.result["curve"]),
         sample=sample(learner.net, data, SAMPLE_TOKENS),
     )
+
+
+def _check_same(record: dict[str, Any], checkpoint: Path) -> None:
+    different = differences(read_checkpoint(checkpoint)["gptladder"], record)
+    if different:
+        raise Refusal(
+            f"{checkpoint} cannot be gone on with: {'; '.join(different)}: put back what changed, or start another run"
+        )
 
 
 def _hush() -> None:

@@ -19,5 +19,21 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Save, and refuse weights or moments that are no numbers with a ``FloatingPointError``."""
+        for key in ("state_dict", "optimizer_states"):
+            if not _finite(checkpoint.get(key)):
+                raise FloatingPointError(f"{key} holds no finite numbers any more: {path} stays as it is")
         with replacing(Path(path)) as file:
             torch.save(checkpoint, file)
+
+
+def _finite(value: Any) -> bool:
+    match value:
+        case dict():
+            return all(map(_finite, value.values()))
+        case list() | tuple():
+            return all(map(_finite, value))
+        case torch.Tensor() if value.is_floating_point():
+            return bool(value.isfinite().all())
+        case _:
+            return True

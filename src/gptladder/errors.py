@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake of the user's: its message names the key, the value and the remedy; exit code 2."""
 
 
+class Refusal(UserError):  # noqa: N818 - a refusal, not an error of anybody
+    """A mistake that concerns somebody else's run: it is said, and nothing of that run is touched."""
+
+
 def nearest(name: str, names: Iterable[str], *, otherwise: Iterable[str] | None = None) -> str:
     """Say which of ``names`` was probably meant; if none is close, list them all, or those of ``otherwise``."""
     names = sorted(names)

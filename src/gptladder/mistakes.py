@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ EXTRAS = {
     "hydra/launcher": "pip install -e '.[slurm]' or '.[ray]' brings it, launcher=joblib is there already",
     "hydra/sweeper": "pip install -e '.[search]' brings it",
 }
+
+# What a disk says that takes no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # What Python says of a call whose keys do not fit, as opposed to an error inside of it.
 _ARGUMENT = re.compile(r"unexpected keyword argument|missing \d+ required")
@@ -65,6 +69,8 @@ def _explain(link: BaseException, error: BaseException, conf: Path) -> str | Non
     match link:
         case UserError():
             return str(link)
+        case OSError() if link.errno in FULL:
+            return f"the disk takes no more ({_line(link)}): make room, then go on with resume=DIR; nothing is lost"
         case MissingConfigException(options=[*options]):
             return _unknown_choice(link, options)
         case OverrideParseException():

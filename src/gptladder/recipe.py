@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+from gptladder.naming import leaves
+
 # Where the run writes, how it is shown and what it runs on are not part of the recipe; nor is its length, so that
 # a short run can be held against the start of a published curve.
 TRAINER_KEYS = ("val_check_interval", "accumulate_grad_batches", "gradient_clip_val")
@@ -26,10 +28,35 @@ def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
     }
 
 
+def decisive(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
+    """The recipe, and what else decides the very bits of a result: its length and precision."""
+    length = {"max_steps": config["trainer"]["max_steps"], "precision": config["hardware"]["precision"]}
+    return recipe(config, corpus_sha256) | length
+
+
 def config_hash(config: dict[str, Any], corpus_sha256: str) -> str:
     """Twelve hex digits that two runs share if they learn the same thing for the same number of steps."""
-    decisive = recipe(config, corpus_sha256) | {
-        "max_steps": config["trainer"]["max_steps"],
-        "precision": config["hardware"]["precision"],
-    }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(decisive(config, corpus_sha256), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What of the record in a checkpoint is no longer so: text, tokenizer, split, protocol, architecture, all.
+
+    Args:
+        then, now: the records of two learners: ``config``, ``tokenizer`` and ``corpus_sha256``.
+    """
+    before, after = (
+        dict(leaves({**decisive(record["config"], record["corpus_sha256"]), "tokens": record["tokenizer"]}))
+        for record in (then, now)
+    )
+    keys = sorted(before.keys() | after.keys())
+    return [
+        f"{key} was {_short(before.get(key))} and is {_short(after.get(key))}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 20 else f"{text[:12]}…"

@@ -12,14 +12,14 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from gptladder import __version__
-from gptladder.errors import UserError
+from gptladder.errors import Refusal, UserError
 from gptladder.files import replacing, sweep_staging
 
 
@@ -58,6 +58,12 @@ class Run:
     def finished(self) -> bool:
         return self.result.get("status") == "finished"
 
+    @property
+    def status(self) -> str:
+        """How the run stands: what is recorded, unless whoever ran it was killed before recording its end."""
+        recorded = str(self.result.get("status"))
+        return "interrupted" if recorded == "running" and not self.in_use else recorded
+
     def write(self, **values: Any) -> None:
         """Change the result, on disk at once and whole; of several processes only the first writes."""
         self.result.update(values)
@@ -70,11 +76,11 @@ class Run:
         """Enter the directory.
 
         Raises:
-            UserError: it holds a run of another recipe.
+            Refusal: it holds a run of another recipe.
         """
         held, wanted = self.result.get("config_hash"), identity["config_hash"]
         if held not in (None, wanted):
-            raise UserError(f"{self.path} holds another run (config {held}, not {wanted}): choose another directory")
+            raise Refusal(f"{self.path} holds another run (config {held}, not {wanted}): choose another directory")
         sweep_staging(self.path)
         sweep_staging(self.checkpoints)
         self.write(status="running", error=None, **identity, **_circumstances())
@@ -96,6 +102,8 @@ class Run:
     @property
     def in_use(self) -> bool:
         """Whether a process is writing in the directory now."""
+        if not (self.path / ".lock").exists():
+            return False
         try:
             with self._lock():
                 return False
@@ -122,14 +130,12 @@ class Run:
     def _recording(self) -> Iterator[None]:
         try:
             yield
-        except (KeyboardInterrupt, SystemExit):
-            self._end("interrupted", None)
+        except Refusal:
             raise
-        except UserError as mistake:
-            self._end("failed", str(mistake))
-            raise
-        except Exception:
-            self._end("failed", traceback.format_exc())
+        except BaseException as error:
+            # Where there is no room left to say so, the error itself is what matters; the old record stays.
+            with suppress(OSError):
+                self._end(*_ending(error))
             raise
 
     def finish(self, **outcome: Any) -> None:
@@ -140,6 +146,13 @@ class Run:
         wall_seconds = self._seconds_before + time.perf_counter() - self._entered
         costs = {"wall_seconds": round(wall_seconds, 2), "peak_memory_mb": _peak_mb()}
         self.write(status=status, error=error, **outcome, **costs)
+
+
+def _ending(error: BaseException) -> tuple[str, str | None]:
+    """Status and error of a run that did not reach its last step."""
+    if not isinstance(error, Exception):  # SystemExit and KeyboardInterrupt, which signals end in
+        return "interrupted", None
+    return "failed", str(error) if isinstance(error, UserError) else traceback.format_exc()
 
 
 def _writes() -> bool:

@@ -112,16 +112,20 @@ def settle(jobs: list[Job]) -> list[dict[str, Any]]:
     Raises:
         SweepError: names every job that did not finish, and why.
     """
-    results = [Run.read(job.directory) for job in jobs]
-    left = [
-        f"  {job.directory}: {result['status']}{_reason(result)}"
-        for job, result in zip(jobs, results, strict=True)
-        if result["status"] != "finished"
-    ]
+    left = unfinished(jobs)
     if left:
-        again = "the same command again goes on with them"
-        raise SweepError(f"{len(left)} of {len(jobs)} jobs did not finish ({again}):\n" + "\n".join(left))
-    return results
+        raise SweepError(left)
+    return [Run.read(job.directory) for job in jobs]
+
+
+def unfinished(jobs: list[Job]) -> str:
+    """Every job that did not finish and how it stands, one a line; empty if all did."""
+    runs = [Run(job.directory) for job in jobs]
+    left = [f"  {run.path}: {run.status}{_reason(run.result)}" for run in runs if not run.finished]
+    if not left:
+        return ""
+    again = "the same command again goes on with them"
+    return f"{len(left)} of {len(jobs)} jobs did not finish ({again}):\n" + "\n".join(left)
 
 
 def _reason(result: dict[str, Any]) -> str:

@@ -35,9 +35,13 @@ class Stopping(L.Callback):
     ) -> None:
         if trainer.global_step >= trainer.max_steps:
             trainer.should_stop = True  # which makes Lightning evaluate once more
-        elif self.received is not None and not self._evaluates_now(trainer, batch_idx):
+        elif not self._evaluates_now(trainer, batch_idx) and self._received_by_any(trainer):
             trainer.save_checkpoint(self.checkpoint, weights_only=False)
-            raise SystemExit(128 + self.received)
+            raise SystemExit(128 + (self.received or signal.SIGTERM))
+
+    def _received_by_any(self, trainer: L.Trainer) -> bool:
+        """All processes stop at the same step, whichever was told to; saving takes all of them."""
+        return bool(trainer.strategy.reduce_boolean_decision(self.received is not None, all=False))
 
     @staticmethod
     def _evaluates_now(trainer: L.Trainer, batch_idx: int) -> bool:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.sweep import Job, describe, refuse_if_hopeless, report, settle
+from gptladder.run import Run
+from gptladder.sweep import Job, describe, refuse_if_hopeless, report, settle, unfinished
+from gptladder.workers import told_of_signals
 
 
 class LadderSweeper(BasicSweeper):
@@ -38,10 +43,20 @@ class LadderSweeper(BasicSweeper):
         left = [job for job in jobs if job.prepare(fresh=self.config.fresh)]
         try:
             if left:
-                self.launcher.launch([job.overrides for job in left], initial_job_idx=0)
+                self._launch(left)
+        except (SystemExit, KeyboardInterrupt):
+            print(unfinished(jobs), file=sys.stderr)
+            raise
         finally:
             report(directory)
         return settle(jobs)
+
+    def _launch(self, jobs: list[Job]) -> None:
+        assert self.launcher is not None
+        runs = [Run(job.directory) for job in jobs]
+        # In this very process a job hears of signals itself.
+        with nullcontext() if isinstance(self.launcher, BasicLauncher) else told_of_signals(runs):
+            self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
 
     def _jobs(self, arguments: list[str], loader: ConfigLoader, config: DictConfig) -> list[Job]:
         parser = OverridesParser.create(config_loader=loader)

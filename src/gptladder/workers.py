@@ -1,0 +1,51 @@
+"""The processes in which a launcher runs jobs, told to stop when the sweep is."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import psutil
+
+from gptladder.run import Run
+
+# Seconds in which a job must have ended with a checkpoint, the largest rung's step included.
+PATIENCE = 60
+
+
+@contextmanager
+def told_of_signals(runs: Sequence[Run]) -> Iterator[None]:
+    """Hand SIGINT and SIGTERM on to the workers, which end their jobs with a checkpoint, and then end as they did.
+
+    A launcher would kill its workers where they stand. A second signal does not wait for them.
+    """
+    received: list[int] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise SystemExit(128 + number)
+        received.append(number)
+        stopping = [run for run in runs if run.in_use]
+        for worker in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                worker.terminate()
+        # The first job that ends makes a launcher kill the rest: none may end before all have saved.
+        deadline = time.monotonic() + PATIENCE
+        while any(run.in_use for run in stopping) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    previous = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except BaseException:
+        if received:  # whatever the launcher makes of workers that end
+            raise SystemExit(128 + received[0]) from None
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if received:
+        raise SystemExit(128 + received[0])
