@@ -69,7 +69,7 @@ def show(board: Board) -> None:
     board.table(["", *measures], [(name, *(f"{value:.4f}" for value in values)) for name, values in rows])
     board.say(
         "The same five scores, multiplied: look how the softmax turns from a spread into one position alone, which "
-        "passes hardly any gradient to the others."
+        "lets hardly any gradient through."
     )
     panels = {f"scores x {factor}": sharpened(factor).tolist() for factor in FACTORS}
     board.bars([f"{score:+.1f}" for score in SCORES.tolist()], panels)
