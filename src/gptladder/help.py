@@ -30,8 +30,8 @@ def show_help(conf: Path) -> None:
         console.print(f"[bold]{group.name}=[/]")
         table = Table.grid(padding=(0, 2))
         table.add_column(style="cyan", min_width=12)
-        for choice in _in_order(group):
-            table.add_row(f"  {choice.stem}", _idea(choice))
+        for choice in in_order(group):
+            table.add_row(f"  {choice.stem}", idea(choice))
         console.print(table)
     console.print(f"\n[bold]keys[/]\n{KEYS}\n\n[bold]examples[/]", markup=True)
     for command, purpose in EXAMPLES.items():
@@ -39,7 +39,7 @@ def show_help(conf: Path) -> None:
     console.print("\nEvery key: python train.py model=gpt --cfg job. Sweeps: -m, and commas between values.")
 
 
-def _in_order(group: Path) -> list[Path]:
+def in_order(group: Path) -> list[Path]:
     """The choices of a group, each after the one that it inherits from: the rungs come out as a ladder."""
     files = {path.stem: path for path in sorted(group.glob("*.yaml"))}
     return sorted(files.values(), key=lambda path: (_depth(path, files), path.stem))
@@ -56,7 +56,7 @@ def _depth(path: Path, files: dict[str, Path]) -> int:
     return max((1 + _depth(files[name], files) for name in parents), default=0)
 
 
-def _idea(path: Path) -> str:
+def idea(path: Path) -> str:
     """The first comment of a config that is not for Hydra."""
     comments = (line[2:] for line in path.read_text().splitlines() if line.startswith("# "))
     return next((comment for comment in comments if not comment.startswith("@")), "")

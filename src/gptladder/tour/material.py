@@ -1,0 +1,51 @@
+"""What every chapter works on: Tiny Shakespeare, its tokens and splits, and the notebooks' settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from torch import Tensor
+
+from gptladder.blocks import Batch, RandomBlocks
+from gptladder.data import split_tokens
+from gptladder.text import shakespeare
+from gptladder.tokenizer import CharTokenizer
+
+SEED = 1337
+SPLIT = 0.9
+BLOCK_SIZE = 8
+BATCH_SIZE = 4  # of the batch that is looked at; the bigram trains on larger ones
+
+
+@dataclass(frozen=True)
+class Material:
+    """The text as tokens, ``(N,)``, and its two splits."""
+
+    tokenizer: CharTokenizer
+    tokens: Tensor
+    train: Tensor
+    val: Tensor
+
+    def batches(self, *, batch_size: int, n_batches: int = 1) -> RandomBlocks:
+        """Training batches from torch's global stream, as the notebooks draw them."""
+        return RandomBlocks(
+            self.train, block_size=BLOCK_SIZE, batch_size=batch_size, n_batches=n_batches, generator=None
+        )
+
+    def batch(self) -> Batch:
+        """One batch of four blocks."""
+        return next(iter(self.batches(batch_size=BATCH_SIZE)))
+
+    def seen(self, tokens: Tensor | list[int]) -> str:
+        """Tokens as a reader can see them: the text between quotes, line ends escaped."""
+        return repr(self.tokenizer.decode(tokens))
+
+
+@cache
+def material() -> Material:
+    """Tiny Shakespeare, encoded and split once for all chapters."""
+    text = shakespeare()
+    tokenizer = CharTokenizer.from_text(text)
+    tokens = tokenizer.encode(text)
+    return Material(tokenizer, tokens, *split_tokens(tokens, SPLIT))
