@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gptladder.errors import UserError
+from gptladder.export import read_exported
 from gptladder.model import GPT, Bigram
 from gptladder.tokenizer import CharTokenizer
 
@@ -37,22 +38,16 @@ class Trained:
 
 
 def load_trained(path: str | Path) -> Trained:
-    """Rebuild a trained net from a checkpoint, in evaluation mode.
+    """Rebuild a trained net, in evaluation mode, from a checkpoint or from what ``export`` wrote.
 
     Raises:
         UserError: the file is missing, truncated, not one of ours, or does not fit the rung that it names.
     """
-    checkpoint = read_checkpoint(path)
-    record = checkpoint["gptladder"]
+    record, weights = read_exported(Path(path)) if Path(path).suffix == ".safetensors" else _read(path)
     try:
         tokenizer = TOKENIZERS[record["tokenizer"]["kind"]].from_state(record["tokenizer"])
         arguments = dict(record["config"]["model"])
         net = NETS[arguments.pop("_target_")](**arguments, vocab_size=tokenizer.vocab_size)
-        weights = {
-            name.removeprefix("net."): tensor
-            for name, tensor in checkpoint["state_dict"].items()
-            if name.startswith("net.")
-        }
         net.load_state_dict(weights)
         return Trained(net.eval(), tokenizer, record["config"], record["corpus_sha256"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -60,6 +55,18 @@ def load_trained(path: str | Path) -> Trained:
         raise UserError(
             f"checkpoint {path} does not fit a net of this version ({what}): use the version that wrote it"
         ) from None
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    checkpoint = read_checkpoint(path)
+    return checkpoint["gptladder"], net_weights(checkpoint)
+
+
+def net_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights of the net alone, by the names that the net gives them."""
+    states = checkpoint.get("state_dict")
+    named = states.items() if isinstance(states, dict) else ()
+    return {name.removeprefix("net."): tensor for name, tensor in named if name.startswith("net.")}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

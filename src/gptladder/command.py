@@ -151,5 +151,8 @@ def script(body: Callable[[], None]) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}: check the path, its rights and its disk", file=sys.stderr)
+        raise SystemExit(MISTAKE) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from gptladder.errors import UserError
 
+# More distinct characters than any script in use; a table of logits for so many still fits into memory.
+MOST_CHARACTERS = 20_000
+
 
 class CharTokenizer:
     """Every distinct character of the text is a token; the vocabulary is those characters, sorted.
@@ -29,8 +32,18 @@ class CharTokenizer:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Take the vocabulary from a text: 65 characters for Tiny Shakespeare."""
-        return cls("".join(sorted(set(text))))
+        """Take the vocabulary from a text: 65 characters for Tiny Shakespeare.
+
+        Raises:
+            UserError: it has too many distinct characters for a vocabulary.
+        """
+        characters = set(text)
+        if len(characters) > MOST_CHARACTERS:
+            raise UserError(
+                f"data.path: the text has {len(characters):,} distinct characters, and tokenizer=char takes at most "
+                f"{MOST_CHARACTERS:,}: is it really text?"
+            )
+        return cls("".join(sorted(characters)))
 
     @property
     def vocab_size(self) -> int:

@@ -56,7 +56,7 @@ def sample(net: Bigram, n_tokens: int) -> str:
 def train(net: Bigram, *, steps: int, watch: Callable[[Iterable[int]], Iterable[int]] = iter) -> list[float]:
     """Take steps of AdamW; the loss of every batch."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, fused=True)
-    batches = iter(material().batches(batch_size=BATCH_SIZE, n_batches=steps))
+    batches = iter(material().batches(batch_size=BATCH_SIZE))
     losses = []
     for _ in watch(range(steps)):
         loss = next_token_loss(net, next(batches))

@@ -27,11 +27,9 @@ class Material:
     train: Tensor
     val: Tensor
 
-    def batches(self, *, batch_size: int, n_batches: int = 1) -> RandomBlocks:
+    def batches(self, *, batch_size: int) -> RandomBlocks:
         """Training batches from torch's global stream, as the notebooks draw them."""
-        return RandomBlocks(
-            self.train, block_size=BLOCK_SIZE, batch_size=batch_size, n_batches=n_batches, generator=None
-        )
+        return RandomBlocks(self.train, block_size=BLOCK_SIZE, batch_size=batch_size, generator=None)
 
     def batch(self) -> Batch:
         """One batch of four blocks."""
