@@ -69,7 +69,7 @@ def forecast(job: Job) -> Forecast:
     shape = tuple(learner.net(batch[0]).shape)
     if shape != (*batch[0].shape, data.tokenizer.vocab_size):
         raise UserError(f"model={cfg.rung} gives logits of shape {shape} for a batch of {tuple(batch[0].shape)}")
-    optimizer = learner.build_optimizer(learner.net.parameters())
+    optimizer = learner.build_optimizer(learner.net.named_parameters())
 
     def step() -> None:
         optimizer.zero_grad()
