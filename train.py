@@ -24,7 +24,7 @@ def train(cfg: DictConfig) -> float:
         torch.manual_seed(cfg.seed)
         data = build_data(cfg)
         learner = build_learner(cfg, data)
-        trainer = build_trainer(cfg, learner, run)
+        trainer = build_trainer(cfg, data, learner, run)
         if not run.finished:
             climb(trainer, learner, data, run)
     if trainer.is_global_zero:

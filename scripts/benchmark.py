@@ -50,7 +50,7 @@ def through_lightning(cfg: DictConfig) -> float:
     torch.manual_seed(cfg.seed)
     data = build_data(cfg)
     learner = build_learner(cfg, data)
-    trainer = build_trainer(cfg, learner, Run(cfg.run_dir))
+    trainer = build_trainer(cfg, data, learner, Run(cfg.run_dir))
     watch = Stopwatch()
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -68,7 +68,7 @@ def bare(cfg: DictConfig) -> float:
     learner = build_learner(cfg, data)
     instantiate(cfg.hardware).prepare(learner.net)
     optimizer = learner.build_optimizer(learner.net.named_parameters())
-    blocks = iter(data.train_blocks(n_batches=cfg.trainer.max_steps))
+    blocks = iter(data.train_blocks())
     started = time.perf_counter()
     for _ in range(cfg.trainer.max_steps):
         loss = next_token_loss(learner.net, next(blocks))

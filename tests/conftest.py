@@ -34,7 +34,7 @@ def trained(run_dir: Path, *overrides: str) -> dict[str, Any]:
         torch.manual_seed(cfg.seed)
         data = build_data(cfg)
         learner = build_learner(cfg, data)
-        climb(build_trainer(cfg, learner, run), learner, data, run)
+        climb(build_trainer(cfg, data, learner, run), learner, data, run)
     return Run.read(run_dir)
 
 

@@ -9,7 +9,7 @@ TOKENS = torch.arange(200, dtype=torch.uint8)
 
 
 def test_y_is_x_one_token_further_on() -> None:
-    blocks = RandomBlocks(TOKENS, block_size=8, batch_size=4, n_batches=1, generator=None)
+    blocks = RandomBlocks(TOKENS, block_size=8, batch_size=4, generator=None)
     x, y = next(iter(blocks))
     assert x.shape == y.shape == (4, 8)
     assert x.dtype == y.dtype == torch.int64
@@ -18,7 +18,7 @@ def test_y_is_x_one_token_further_on() -> None:
 
 def test_training_draws_what_the_lecture_draws() -> None:
     torch.manual_seed(1337)
-    blocks = iter(RandomBlocks(TOKENS, block_size=8, batch_size=4, n_batches=3, generator=None))
+    blocks = iter(RandomBlocks(TOKENS, block_size=8, batch_size=4, generator=None))
     drawn = [next(blocks)[0] for _ in range(3)]
     torch.manual_seed(1337)
     for x in drawn:
@@ -30,12 +30,12 @@ def test_one_bulk_estimate_draws_what_200_small_batches_would() -> None:
     torch.manual_seed(1)
     bulk = torch.cat([x for x, _ in EstimateBlocks(TOKENS, block_size=8, batch_size=4, n_batches=200, generator=None)])
     torch.manual_seed(1)
-    small = iter(RandomBlocks(TOKENS, block_size=8, batch_size=4, n_batches=200, generator=None))
+    small = iter(RandomBlocks(TOKENS, block_size=8, batch_size=4, generator=None))
     assert torch.equal(bulk, torch.cat([next(small)[0] for _ in range(200)]))
 
 
 def test_every_offset_can_be_drawn_and_none_runs_over_the_end() -> None:
-    blocks = iter(RandomBlocks(TOKENS[:11], block_size=8, batch_size=64, n_batches=1, generator=None))
+    blocks = iter(RandomBlocks(TOKENS[:11], block_size=8, batch_size=64, generator=None))
     x, _ = next(blocks)
     assert set(x[:, 0].tolist()) == {0, 1, 2}
 
@@ -54,7 +54,7 @@ def test_consecutive_blocks_predict_every_token_but_the_first_once(length: int, 
 def test_ranks_share_one_global_batch_without_overlap() -> None:
     def draw(rank: int, world_size: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(5)
-        options = {"block_size": 8, "batch_size": 6, "n_batches": 1, "generator": generator}
+        options = {"block_size": 8, "batch_size": 6, "generator": generator}
         return next(iter(RandomBlocks(TOKENS, **options, rank=rank, world_size=world_size)))[0]
 
     assert torch.equal(torch.cat([draw(0, 3), draw(1, 3), draw(2, 3)]), draw(0, 1))

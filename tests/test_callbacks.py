@@ -19,6 +19,7 @@ from gptladder.callbacks.progress import Progress
 from gptladder.callbacks.samples import sample
 from gptladder.data import TextData
 from gptladder.picture import CELL, MARGIN, TITLE, draw
+from gptladder.update import Update
 
 SHORT = ("trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=2")
 
@@ -178,7 +179,7 @@ def test_the_terminal_gets_its_cursor_back_when_a_run_breaks_off(
         raise SystemExit(143)
 
     terminal(monkeypatch)
-    monkeypatch.setattr(Progress, "on_before_zero_grad", fail)
+    monkeypatch.setattr(Update, "__call__", fail)
     with pytest.raises(SystemExit):
         trained(tmp_path, "model=bigram", *SHORT)
     out = capsys.readouterr().out

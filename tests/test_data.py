@@ -35,7 +35,7 @@ def test_an_independent_stream_is_deaf_to_the_global_one() -> None:
     def first(noise: int) -> torch.Tensor:
         independent = data(stream="independent")
         torch.manual_seed(noise)
-        return next(iter(independent.train_blocks(n_batches=1)))[0]
+        return next(iter(independent.train_blocks()))[0]
 
     assert torch.equal(first(1), first(2))
 
@@ -43,7 +43,7 @@ def test_an_independent_stream_is_deaf_to_the_global_one() -> None:
 def test_an_independent_stream_is_deaf_to_how_often_one_evaluates() -> None:
     def second(evaluations: int) -> torch.Tensor:
         independent = data(stream="independent")
-        blocks = iter(independent.train_blocks(n_batches=2))
+        blocks = iter(independent.train_blocks())
         next(blocks)
         for _ in range(evaluations):
             for loader in independent.val_dataloader()[:2]:
@@ -59,11 +59,11 @@ def test_a_restored_stream_draws_on_as_if_never_stopped(stream: str) -> None:
     source = data(stream=stream)
     list(source.val_dataloader()[0])
     state = source.state_dict()
-    expected = next(iter(source.train_blocks(n_batches=1)))[0]
+    expected = next(iter(source.train_blocks()))[0]
     torch.manual_seed(99)
     restored = data(stream=stream)
     restored.load_state_dict(state)
-    assert torch.equal(next(iter(restored.train_blocks(n_batches=1)))[0], expected)
+    assert torch.equal(next(iter(restored.train_blocks()))[0], expected)
 
 
 @pytest.mark.parametrize(

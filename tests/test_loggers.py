@@ -3,11 +3,11 @@
 import csv
 import gc
 from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
@@ -15,6 +15,7 @@ from tensorboard.plugins.hparams import metadata
 
 from conftest import trained
 from gptladder.loggers import CSV, TensorBoard
+from gptladder.update import Update
 
 SHORT = (
     "model=singlehead",
@@ -60,12 +61,15 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def killed_and_resumed(run_dir: Path, monkeypatch: pytest.MonkeyPatch, *, at: int) -> None:
-    def kill(self: Any, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == at:
+    steps, step = count(), Update.__call__
+
+    def killed_step(self: Update, *arguments: Any) -> Any:
+        if next(steps) == at:
             raise Killed
+        return step(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Callback, "on_before_zero_grad", kill)
+        patch.setattr(Update, "__call__", killed_step)
         with pytest.raises(Killed):
             trained(run_dir, *SHORT)
     assert (run_dir / "checkpoints/last.ckpt").exists() == (at >= 4)

@@ -24,6 +24,7 @@ from gptladder.model import count_parameters
 from gptladder.published import compare
 from gptladder.recipe import config_hash, recipe
 from gptladder.run import Run
+from gptladder.stretch import steps_per_stretch
 
 SAMPLE_TOKENS = 300
 
@@ -56,13 +57,14 @@ def build_learner(cfg: DictConfig, data: TextData) -> Learner:
         net,
         optimizer=optimizer,
         scheduler=scheduler,
+        gradient_clip_val=cfg.trainer.gradient_clip_val,
         tokens_per_step=cfg.data.batch_size * cfg.trainer.accumulate_grad_batches * cfg.model.block_size,
         record=record,
     )
 
 
-def build_trainer(cfg: DictConfig, learner: Learner, run: Run) -> L.Trainer:
-    """Lightning's trainer, with the hardware, loggers and callbacks of a run.
+def build_trainer(cfg: DictConfig, data: TextData, learner: Learner, run: Run) -> L.Trainer:
+    """Lightning's trainer, with the hardware, loggers and callbacks of a run, and the training cut up to suit it.
 
     Raises:
         UserError: the machine lacks the hardware, or Lightning refuses an argument.
@@ -71,11 +73,18 @@ def build_trainer(cfg: DictConfig, learner: Learner, run: Run) -> L.Trainer:
     hardware = instantiate(cfg.hardware)
     hardware.prepare(learner.net)
     record = Record(run, tokens_per_step=learner.tokens_per_step)
+    data.steps_per_stretch = steps_per_stretch(
+        _intervals(cfg), work_per_step=count_parameters(learner.net) * learner.tokens_per_step
+    )
+    data.batches_per_step = cfg.trainer.accumulate_grad_batches
     try:
         trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True)(
             **hardware.trainer_arguments(),
-            # Lightning counts batches here, the config steps.
-            val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
+            # Lightning counts its batches here, which are stretches, the config steps.
+            val_check_interval=cfg.trainer.val_check_interval // data.steps_per_stretch,
+            # The learner sees to these two: a stretch has many steps.
+            accumulate_grad_batches=1,
+            gradient_clip_val=None,
             callbacks=[record, *filter(None, instantiate(cfg.callbacks).values())],
             logger=list(instantiate(cfg.logger).values()),
             plugins=[WholeFileCheckpointIO()],
@@ -124,6 +133,12 @@ def _hush() -> None:
         "recommended to use .self.log.*sync_dist",  # the measures are summed over all processes already
     ):
         warnings.filterwarnings("ignore", message=f".*{inapplicable}.*")
+
+
+def _intervals(cfg: DictConfig) -> list[int]:
+    """Every so many steps something looks at the run: an evaluation, a callback that saves."""
+    saving = [callback.get("every_n_train_steps") for callback in cfg.callbacks.values() if callback]
+    return [cfg.trainer.val_check_interval, *filter(None, saving)]
 
 
 def check_steps(cfg: DictConfig) -> None:

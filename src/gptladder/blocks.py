@@ -1,7 +1,7 @@
 """Blocks: windows of ``block_size`` tokens (``x``) and, one further on, what follows each of them (``y``).
 
-Every class here is an endless supply of batches that Lightning can iterate: a length, and ``(x, y)`` pairs of
-``(B, T)`` int64 tensors, cut from a split by one vectorised gather.
+Every class here is a supply of batches: ``(x, y)`` pairs of ``(B, T)`` int64 tensors, cut from a split by one
+vectorised gather.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ TOKENS_PER_FORWARD = 16_384
 
 
 class RandomBlocks:
-    """Training batches at random places, drawn in the order in which the lecture's loop draws them.
+    """Training batches at random places, without end, drawn in the order in which the lecture's loop draws them.
 
     Args:
         tokens: an encoded split.
         block_size: ``T``.
-        batch_size: ``B``, the blocks of one step over all processes.
-        n_batches: the length, in batches.
+        batch_size: ``B``, the blocks of one batch over all processes.
         generator: where offsets come from; ``None`` is torch's global generator (the published stream).
         rank, world_size: every process draws the global batch and keeps its own share.
     """
@@ -35,25 +34,21 @@ class RandomBlocks:
         *,
         block_size: int,
         batch_size: int,
-        n_batches: int,
         generator: torch.Generator | None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.windows = _windows(tokens, block_size)
         self.batch_size = batch_size
-        self.n_batches = n_batches
         self.generator = generator
         share = batch_size // world_size
         self.share = slice(rank * share, (rank + 1) * share)
-
-    def __len__(self) -> int:
-        return self.n_batches
+        self.offsets = torch.empty(0, dtype=torch.long)  # of the latest batch of all processes
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
-            offsets = _draw(self.windows, self.batch_size, self.generator)
-            yield _gather(self.windows, offsets[self.share])
+            self.offsets = _draw(self.windows, self.batch_size, self.generator)
+            yield _gather(self.windows, self.offsets[self.share])
 
 
 class EstimateBlocks:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks
 from gptladder.errors import UserError
+from gptladder.stretch import Stretches
 from gptladder.text import read_text, sha256, shakespeare
 from gptladder.tokenizer import CharTokenizer
 
@@ -58,6 +59,9 @@ class TextData(L.LightningDataModule):
             raise UserError(f"data.stream={stream} must be published or independent")
         self.block_size = block_size
         self.batch_size = batch_size
+        # How training is cut up, which the trainer decides.
+        self.steps_per_stretch = 1
+        self.batches_per_step = 1
         text = shakespeare() if path is None else read_text(path)
         self.corpus_sha256 = sha256(text)
         self.tokenizer = tokenizer(text)
@@ -86,19 +90,22 @@ class TextData(L.LightningDataModule):
                 f"take a multiple of {n_processes}"
             )
 
-    def train_dataloader(self) -> RandomBlocks:
+    def train_dataloader(self) -> Stretches:
         assert self.trainer is not None
-        # A length, though the supply is endless: without one Lightning fetches a batch ahead, which would draw
-        # it before the estimate that comes first.
-        return self.train_blocks(n_batches=self.trainer.max_steps * self.trainer.accumulate_grad_batches)
+        return Stretches(
+            self.train_blocks(),
+            first_step=self.trainer.global_step,
+            max_steps=self.trainer.max_steps,
+            n_steps=self.steps_per_stretch,
+            batches_per_step=self.batches_per_step,
+        )
 
-    def train_blocks(self, *, n_batches: int) -> RandomBlocks:
+    def train_blocks(self) -> RandomBlocks:
         """Training batches, drawn from this run's stream."""
         return RandomBlocks(
             self.train_tokens,
             block_size=self.block_size,
             batch_size=self.batch_size,
-            n_batches=n_batches,
             generator=self.train_generator,
             **self._ranks,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
@@ -14,9 +15,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gptladder.blocks import Batch
+from gptladder.stretch import Stretch
+from gptladder.update import Update
 
 # What each part of the validation data measures, in the order of ``TextData.val_dataloader``.
 MEASURES = ("train/estimate", "val/estimate", "val/loss")
+
+REMEDY = "lower optimizer.lr, or set trainer.gradient_clip_val=1; the checkpoints before it are whole"
 
 
 class Learner(L.LightningModule):
@@ -26,6 +31,7 @@ class Learner(L.LightningModule):
         net: ``(B, T)`` token numbers to ``(B, T, V)`` logits.
         optimizer: builds an optimizer from named parameters.
         scheduler: builds a learning-rate schedule from the optimizer and ``max_steps``; ``None`` keeps it constant.
+        gradient_clip_val: the longest gradient, or ``None``.
         tokens_per_step: of all processes and accumulated batches together.
         record: plain values written into every checkpoint, enough to rebuild the net and its tokenizer.
     """
@@ -36,13 +42,16 @@ class Learner(L.LightningModule):
         *,
         optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer],
         scheduler: Callable[..., LRScheduler] | None,
+        gradient_clip_val: float | None,
         tokens_per_step: int,
         record: dict[str, Any],
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False  # Lightning hands over a stretch of steps at once
         self.net = net
         self.build_optimizer = optimizer
         self.build_scheduler = scheduler
+        self.gradient_clip_val = gradient_clip_val
         self.tokens_per_step = tokens_per_step
         self.record = record
         self.measures: dict[str, float] = {}
@@ -59,21 +68,30 @@ class Learner(L.LightningModule):
         optimizer = self.build_optimizer(self.net.named_parameters())
         if self.build_scheduler is None:
             return optimizer
-        scheduler = self.build_scheduler(optimizer, max_steps=self.trainer.max_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return [optimizer], [self.build_scheduler(optimizer, max_steps=self.trainer.max_steps)]
 
-    def on_fit_start(self) -> None:
-        trainer: Any = self.trainer  # whose type does not tell of `log_every_n_steps`
-        self.log_every_n_batches = trainer.log_every_n_steps * trainer.accumulate_grad_batches
+    def on_train_start(self) -> None:
+        trainer: Any = self.trainer  # whose type does not tell of `log_every_n_steps` and the scaler
+        self.log_every_n_steps = trainer.log_every_n_steps
+        self.update = Update(
+            self.net,
+            optimizer=self.optimizers(),
+            scheduler=self.lr_schedulers(),
+            backward=self.manual_backward,
+            scaler=getattr(trainer.precision_plugin, "scaler", None),
+            clip=self.gradient_clip_val,
+        )
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = next_token_loss(self.net, batch)
-        # Logged only where somebody reads it: on a rung this small, logging every step would cost more than the step.
-        if (batch_idx + 1) % self.log_every_n_batches == 0:
-            step = self.global_step + 1  # the one that this batch completes
-            self._refuse_divergence({"train/loss": loss.item()})
-            self._log({"train/loss": loss.item(), "lr": self.lr, "tokens": step * self.tokens_per_step}, step)
-        return loss
+    def training_step(self, stretch: Stretch, batch_idx: int) -> None:
+        for step, batches in enumerate(stretch, start=self.global_step + 1):
+            lr = self.lr
+            try:
+                loss = self.update([partial(next_token_loss, self.net, batch) for batch in batches])
+            except FloatingPointError as error:
+                raise FloatingPointError(f"step {step}: {error}; {stretch.whereabouts}; {REMEDY}") from None
+            # Logged only where somebody reads it: on a rung this small, logging every step would cost more than it.
+            if step % self.log_every_n_steps == 0:
+                self._log({"train/loss": loss.item(), "lr": lr, "tokens": step * self.tokens_per_step}, step)
 
     def on_validation_epoch_start(self) -> None:
         self.sums = torch.zeros(len(MEASURES), 2, dtype=torch.float64, device=self.device)
@@ -86,21 +104,11 @@ class Learner(L.LightningModule):
         sums = self.trainer.strategy.reduce(self.sums, reduce_op="sum")
         assert isinstance(sums, Tensor)
         self.measures = dict(zip(MEASURES, (sums[:, 0] / sums[:, 1]).tolist(), strict=True))
-        self._refuse_divergence(self.measures)
+        for name, value in self.measures.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"step {self.global_step}: {name} is {value}; {REMEDY}")
         self.log_dict(self.measures, logger=False)  # for checkpoints and early stopping, which choose by name
         self._log(self.measures, self.global_step)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        # Lightning 2.6 refuses to clip for a fused optimizer even in bf16, where no scaler stands in the way.
-        if gradient_clip_val and self.trainer.precision != "16-mixed":
-            nn.utils.clip_grad_norm_(self.net.parameters(), gradient_clip_val)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["gptladder"] = self.record
@@ -111,14 +119,6 @@ class Learner(L.LightningModule):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         return float(optimizer.param_groups[0]["lr"])
-
-    def _refuse_divergence(self, losses: dict[str, float]) -> None:
-        for name, loss in losses.items():
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"{name} is {loss} after {self.global_step} steps: lower optimizer.lr, or set "
-                    "trainer.gradient_clip_val=1; the checkpoints before it are whole"
-                )
 
     def _log(self, values: dict[str, float], step: int) -> None:
         # Straight to the loggers: the step of a point is the number of optimizer steps taken, which `self.log`

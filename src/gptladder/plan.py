@@ -64,8 +64,8 @@ def forecast(job: Job) -> Forecast:
     torch.manual_seed(cfg.seed)
     data = build_data(cfg)
     learner = build_learner(cfg, data)
-    build_trainer(cfg, learner, Run(job.directory))
-    batch = next(iter(data.train_blocks(n_batches=1)))
+    build_trainer(cfg, data, learner, Run(job.directory))
+    batch = next(iter(data.train_blocks()))
     shape = tuple(learner.net(batch[0]).shape)
     if shape != (*batch[0].shape, data.tokenizer.vocab_size):
         raise UserError(f"model={cfg.rung} gives logits of shape {shape} for a batch of {tuple(batch[0].shape)}")

@@ -12,9 +12,6 @@ from rich.text import Text
 
 from gptladder.learner import MEASURES
 
-# Steps between two looks at the clock; the bar itself is redrawn a few times a second.
-EVERY = 16
-
 
 class Progress(L.Callback):
     """Shows the losses of every evaluation, steps and speed; silent on all processes but the first."""
@@ -34,7 +31,7 @@ class Progress(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.bar is not None and batch_idx % EVERY == 0:
+        if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

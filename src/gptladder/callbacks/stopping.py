@@ -41,10 +41,9 @@ class Stopping(L.Callback):
 
     @staticmethod
     def _evaluates_now(trainer: L.Trainer, batch_idx: int) -> bool:
-        # A checkpoint between a step and its evaluation would lose the evaluation; the next step is soon enough.
+        # A checkpoint between a step and its evaluation would lose the evaluation; the next stretch is soon enough.
         assert isinstance(trainer.val_check_batch, int)
-        in_the_middle = (batch_idx + 1) % trainer.accumulate_grad_batches
-        return bool(in_the_middle) or (batch_idx + 1) % trainer.val_check_batch == 0
+        return (batch_idx + 1) % trainer.val_check_batch == 0
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "fit")  # which Lightning leaves out after an exception
