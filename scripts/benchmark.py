@@ -67,7 +67,7 @@ def bare(cfg: DictConfig) -> float:
     data = build_data(cfg)
     learner = build_learner(cfg, data)
     instantiate(cfg.hardware).prepare(learner.net)
-    optimizer = learner.build_optimizer(learner.net.parameters())
+    optimizer = learner.build_optimizer(learner.net.named_parameters())
     blocks = iter(data.train_blocks())
     started = time.perf_counter()
     for _ in range(cfg.trainer.max_steps):

@@ -18,6 +18,7 @@ def data(**changes: Any) -> TextData:
         "block_size": 8,
         "batch_size": 4,
         "stream": "published",
+        "estimate_batches": 200,
         "seed": 1337,
     }
     return TextData(**{**arguments, **changes})

@@ -100,11 +100,16 @@ def test_a_scheduled_run_logs_the_rate_it_learns_with(tmp_path: Path) -> None:
     assert rates[-1] < 0.01
 
 
-def test_the_gpt_takes_a_step_and_is_measured_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptladder.data.ESTIMATE_BATCHES", 2)
+def test_the_gpt_takes_a_step_and_is_measured_on_the_cpu(tmp_path: Path) -> None:
     text = tmp_path / "short.txt"
     text.write_text("What light through yonder window breaks? " * 70)
-    sizes = ["data.batch_size=1", "trainer.max_steps=1", "~callbacks.samples", "~callbacks.attention_maps"]
+    sizes = [
+        "data.batch_size=1",
+        "data.estimate_batches=2",
+        "trainer.max_steps=1",
+        "~callbacks.samples",
+        "~callbacks.attention_maps",
+    ]
     result = trained(tmp_path / "run", "model=gpt", "data=text", f"data.path={text}", *sizes, "logger=none")
     assert [point["step"] for point in result["curve"]] == [0, 1]
     assert result["val_loss"] < result["curve"][0]["val_loss"]

@@ -49,7 +49,7 @@ def build_learner(cfg: DictConfig, data: TextData) -> Learner:
     }
     optimizer, scheduler = instantiate(cfg.optimizer), instantiate(cfg.scheduler) or None
     try:  # once for show: Lightning builds them when the run has begun, too late for a mistake
-        trial = optimizer(net.parameters())
+        trial = optimizer(net.named_parameters())
         if scheduler is not None:
             scheduler(trial, max_steps=cfg.trainer.max_steps)
     except (TypeError, ValueError) as error:

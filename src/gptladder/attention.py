@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gptladder.rotary import Rotary
+
 # The longest block whose attention is summed explicitly.
 SHORT_CONTEXT = 16
 
@@ -40,7 +42,16 @@ class Attention(nn.Module):
     """
 
     def __init__(
-        self, n_embd: int, *, block_size: int, n_head: int, head_size: int, scale: bool, dropout: float
+        self,
+        n_embd: int,
+        *,
+        block_size: int,
+        n_head: int,
+        head_size: int,
+        scale: bool,
+        dropout: float,
+        rotary: bool = False,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         self.n_head = n_head
@@ -53,6 +64,9 @@ class Attention(nn.Module):
         draws = [[nn.Linear(n_embd, head_size, bias=False).weight for _ in range(3)] for _ in range(n_head)]
         key, query, value = zip(*draws, strict=True)
         self.query_key_value = nn.Parameter(torch.cat([*query, *key, *value]).detach())  # (3*H*D, C)
+        # Without a gain torch's fused LayerNorm is the cheapest norm there is.
+        self.normalise = nn.LayerNorm(head_size, elementwise_affine=False) if qk_norm else nn.Identity()
+        self.rotate = Rotary(block_size=block_size, head_size=head_size) if rotary else nn.Identity()
         self.register_buffer("future", torch.full((block_size, block_size), -torch.inf).triu(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +77,7 @@ class Attention(nn.Module):
         """Queries, keys and values, each ``(B, H, T, D)``."""
         packed = F.linear(x, self.query_key_value).view(*x.shape[:2], 3, self.n_head, self.head_size)
         q, k, v = packed.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, D) -> (3, B, H, T, D)
-        return q, k, v
+        return self.rotate(self.normalise(q)), self.rotate(self.normalise(k)), v
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What every position gathers from its past, in one kernel."""
@@ -83,7 +97,7 @@ class Attention(nn.Module):
         # A softmax by hand: over so few columns torch's own takes twice as long.
         likelihood = (scores - scores.detach().amax(dim=-1, keepdim=True)).exp()
         weights = likelihood * likelihood.sum(dim=-1, keepdim=True).reciprocal()
-        return weights.view(*q.shape[:3], n_time)  # (B*H, T, T) -> (B, H, T, T)
+        return weights.to(q.dtype).view(*q.shape[:3], n_time)  # (B*H, T, T) -> (B, H, T, T)
 
     def weights(self, x: Tensor) -> Tensor:
         """The affinities that ``forward`` uses for an input, without dropout."""

@@ -15,9 +15,6 @@ from gptladder.stretch import Stretches
 from gptladder.text import read_text, sha256, shakespeare
 from gptladder.tokenizer import CharTokenizer
 
-# Random batches of one estimate, as the lecture measures it.
-ESTIMATE_BATCHES = 200
-
 
 class TextData(L.LightningDataModule):
     """One text, split into a front for training and a tail for validation.
@@ -33,6 +30,7 @@ class TextData(L.LightningDataModule):
         stream: ``published`` draws every batch from torch's global generator, as the lecture does;
             ``independent`` draws training blocks and estimates from generators of their own, so that how often
             one evaluates cannot change what is learnt.
+        estimate_batches: random batches of one estimate.
         seed: seeds the independent generators.
 
     Raises:
@@ -48,17 +46,20 @@ class TextData(L.LightningDataModule):
         block_size: int,
         batch_size: int,
         stream: Literal["published", "independent"],
+        estimate_batches: int,
         seed: int,
     ) -> None:
         super().__init__()
-        if type(batch_size) is not int or batch_size < 1:
-            raise UserError(f"data.batch_size={batch_size} must be a whole number of at least 1")
+        for key, number in (("batch_size", batch_size), ("estimate_batches", estimate_batches)):
+            if type(number) is not int or number < 1:
+                raise UserError(f"data.{key}={number} must be a whole number of at least 1")
         if not isinstance(split, float) or not 0 < split < 1:
             raise UserError(f"data.split={split} must lie between 0 and 1, such as 0.9")
         if stream not in ("published", "independent"):
             raise UserError(f"data.stream={stream} must be published or independent")
         self.block_size = block_size
         self.batch_size = batch_size
+        self.estimate_batches = estimate_batches
         # How training is cut up, which the trainer decides.
         self.steps_per_stretch = 1
         self.batches_per_step = 1
@@ -116,7 +117,7 @@ class TextData(L.LightningDataModule):
                 tokens,
                 block_size=self.block_size,
                 batch_size=self.batch_size,
-                n_batches=ESTIMATE_BATCHES,
+                n_batches=self.estimate_batches,
                 generator=self.estimate_generator,
                 **self._ranks,
             )

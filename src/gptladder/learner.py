@@ -29,7 +29,7 @@ class Learner(L.LightningModule):
 
     Args:
         net: ``(B, T)`` token numbers to ``(B, T, V)`` logits.
-        optimizer: builds an optimizer from parameters.
+        optimizer: builds an optimizer from named parameters.
         scheduler: builds a learning-rate schedule from the optimizer and ``max_steps``; ``None`` keeps it constant.
         gradient_clip_val: the longest gradient, or ``None``.
         tokens_per_step: of all processes and accumulated batches together.
@@ -40,7 +40,7 @@ class Learner(L.LightningModule):
         self,
         net: nn.Module,
         *,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer],
         scheduler: Callable[..., LRScheduler] | None,
         gradient_clip_val: float | None,
         tokens_per_step: int,
@@ -65,7 +65,7 @@ class Learner(L.LightningModule):
             super().__setattr__(name, value)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.build_optimizer(self.net.parameters())
+        optimizer = self.build_optimizer(self.net.named_parameters())
         if self.build_scheduler is None:
             return optimizer
         return [optimizer], [self.build_scheduler(optimizer, max_steps=self.trainer.max_steps)]
@@ -130,4 +130,5 @@ class Learner(L.LightningModule):
 def next_token_loss(net: nn.Module, batch: Batch) -> Tensor:
     """Mean cross-entropy, in nats, of every next token in a batch."""
     x, y = batch
-    return F.cross_entropy(net(x).flatten(0, 1), y.flatten())  # (B, T, V), (B, T) -> ()
+    # In fp32 whatever the net computes in: a mean in bf16 has three digits.
+    return F.cross_entropy(net(x).flatten(0, 1).float(), y.flatten())  # (B, T, V), (B, T) -> ()

@@ -12,12 +12,17 @@ the constructor: ``forward`` never asks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 
+from gptladder.activation import ACTIVATIONS
 from gptladder.attention import Attention, Average
+from gptladder.embedding import TokenEmbedding, WithPrevious
 from gptladder.errors import UserError
+from gptladder.initialisation import INITIALISATIONS
 
 
 class Bigram(nn.Module):
@@ -60,6 +65,18 @@ class GPT(nn.Module):
         norm_position: LayerNorm ``pre`` (before each sublayer and the head), ``post`` (after each sublayer), ``none``.
         dropout: on attention weights and on sublayer outputs.
 
+    Beyond the lecture, which does without them:
+
+        bias: a bias in every linear, and in LayerNorm.
+        norm_gain: a learnt gain (and bias) in LayerNorm.
+        activation: of the feed-forward, ``relu``, ``gelu`` or ``relu2``, its square.
+        tied: the head reuses the table of tokens (Press & Wolf 2016).
+        rotary: tell places by turning queries and keys.
+        qk_norm: normalise queries and keys, head by head.
+        n_previous: add embeddings of that many tokens just before to each token's own.
+        init: first weights as the ``lecture`` draws them, as ``gpt2`` does, or ``zero`` in whatever writes into the
+            residual stream or the logits.
+
     Raises:
         UserError: sizes that do not fit together.
 
@@ -83,11 +100,20 @@ class GPT(nn.Module):
         residual: bool,
         norm_position: Literal["none", "pre", "post"],
         dropout: float,
+        bias: bool = True,
+        norm_gain: bool = True,
+        activation: Literal["relu", "gelu", "relu2"] = "relu",
+        tied: bool = False,
+        rotary: bool = False,
+        qk_norm: bool = False,
+        n_previous: int = 0,
+        init: Literal["lecture", "gpt2", "zero"] = "lecture",
     ) -> None:
         super().__init__()
         _whole(1, block_size=block_size, n_embd=n_embd, n_head=n_head, head_size=1 if head_size is None else head_size)
-        _whole(0, n_layer=n_layer, expansion=expansion)
+        _whole(0, n_layer=n_layer, expansion=expansion, n_previous=n_previous)
         _one_of(attention=(attention, ("mean", "softmax")), norm_position=(norm_position, ("none", "pre", "post")))
+        _one_of(activation=(activation, tuple(ACTIVATIONS)), init=(init, tuple(INITIALISATIONS)))
         _check_dropout(dropout)
         head_size = head_size or _share(n_embd, n_head)
         width = n_head * head_size if n_layer and not projection else n_embd
@@ -96,19 +122,46 @@ class GPT(nn.Module):
                 f"model.n_head={n_head} heads of model.head_size={head_size} give {width} channels, and layers that "
                 f"stack or add need model.n_embd={n_embd}: set model.head_size=null or model.projection=true"
             )
+        if tied and width != n_embd:
+            raise UserError(f"model.tied=true needs a head as wide as model.n_embd={n_embd}, not {width}")
+        if rotary and head_size % 2:
+            raise UserError(f"model.rotary=true turns pairs of channels: take an even model.head_size, not {head_size}")
+        if init == "zero" and not (residual and projection and expansion != 1):
+            raise UserError(
+                "model.init=zero lets layers begin by adding nothing, which takes model.residual=true, "
+                "model.projection=true and a model.expansion other than 1"
+            )
         self.block_size = block_size
+        linear = partial(nn.Linear, bias=bias)
+        norm = partial(nn.LayerNorm, elementwise_affine=norm_gain, bias=bias)
+        gather: Callable[[], nn.Module] = (
+            partial(Average, n_embd, n_head=n_head, head_size=head_size)
+            if attention == "mean"
+            else partial(
+                Attention,
+                n_embd,
+                block_size=block_size,
+                n_head=n_head,
+                head_size=head_size,
+                scale=scale,
+                dropout=dropout,
+                rotary=rotary,
+                qk_norm=qk_norm,
+            )
+        )
         # The notebook that published `embedding` drew its head before its table; every other rung draws it last.
-        head_drawn_first = nn.Linear(n_embd, vocab_size) if not n_layer and not positions else None
-        self.embedding = TokenEmbedding(vocab_size, block_size, n_embd, positions=positions)
+        head_drawn_first = linear(n_embd, vocab_size) if not n_layer and not positions else None
+        embedding = TokenEmbedding(vocab_size, block_size, n_embd, positions=positions)
+        self.embedding = WithPrevious(embedding, vocab_size, n_embd, n_previous=n_previous) if n_previous else embedding
         self.layers = nn.Sequential(
             *(
                 Layer(
+                    gather,
+                    linear=linear,
+                    norm=norm,
+                    activation=ACTIVATIONS[activation],
                     n_embd=n_embd,
-                    block_size=block_size,
-                    attention=attention,
-                    n_head=n_head,
-                    head_size=head_size,
-                    scale=scale,
+                    width=n_head * head_size,
                     expansion=expansion,
                     projection=projection,
                     residual=residual,
@@ -118,8 +171,11 @@ class GPT(nn.Module):
                 for _ in range(n_layer)
             )
         )
-        self.norm = nn.LayerNorm(width) if norm_position == "pre" else nn.Identity()
-        self.head = head_drawn_first or nn.Linear(width, vocab_size)
+        self.norm = norm(width) if norm_position == "pre" else nn.Identity()
+        self.head = head_drawn_first or linear(width, vocab_size)
+        if tied:
+            self.head.weight = embedding.token.weight
+        INITIALISATIONS[init](self)
 
     def forward(self, idx: Tensor) -> Tensor:
         x = self.embedding(idx)  # (B, T) -> (B, T, C)
@@ -128,42 +184,23 @@ class GPT(nn.Module):
         return logits
 
 
-class TokenEmbedding(nn.Module):
-    """What a token is, plus where it stands."""
-
-    def __init__(self, vocab_size: int, block_size: int, n_embd: int, *, positions: bool) -> None:
-        super().__init__()
-        self.token = nn.Embedding(vocab_size, n_embd)
-        self.position = AddPosition(block_size, n_embd) if positions else nn.Identity()
-
-    def forward(self, idx: Tensor) -> Tensor:
-        x: Tensor = self.position(self.token(idx))  # (B, T) -> (B, T, C)
-        return x
-
-
-class AddPosition(nn.Module):
-    """Adds a learnt vector for each place in the block."""
-
-    def __init__(self, block_size: int, n_embd: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(block_size, n_embd)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.table.weight[: x.size(1)]
-
-
 class Layer(nn.Module):
-    """Communicate, then compute: attention gathers the past, a feed-forward thinks about it."""
+    """Communicate, then compute: attention gathers the past, a feed-forward thinks about it.
+
+    Args:
+        gather: builds what reads the past, ``width`` channels of it.
+        linear, norm, activation: build what their names say.
+    """
 
     def __init__(
         self,
+        gather: Callable[[], nn.Module],
         *,
+        linear: Callable[[int, int], nn.Module],
+        norm: Callable[[int], nn.Module],
+        activation: Callable[[], nn.Module],
         n_embd: int,
-        block_size: int,
-        attention: str,
-        n_head: int,
-        head_size: int,
-        scale: bool,
+        width: int,
         expansion: int,
         projection: bool,
         residual: bool,
@@ -171,21 +208,19 @@ class Layer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        width = n_head * head_size
-        if attention == "mean":
-            gather: nn.Module = Average(n_embd, n_head=n_head, head_size=head_size)
-        else:
-            gather = Attention(
-                n_embd, block_size=block_size, n_head=n_head, head_size=head_size, scale=scale, dropout=dropout
-            )
+        past = gather()
         if projection:
-            gather, width = nn.Sequential(gather, nn.Linear(width, n_embd)), n_embd
+            past, width = nn.Sequential(past, linear(width, n_embd)), n_embd
 
         def sublayer(body: nn.Module, width_in: int) -> Sublayer:
-            return Sublayer(body, width_in, width, residual=residual, norm_position=norm_position, dropout=dropout)
+            return Sublayer(
+                body, width_in, width, norm=norm, residual=residual, norm_position=norm_position, dropout=dropout
+            )
 
-        self.attention = sublayer(gather, n_embd)
-        self.feedforward = sublayer(feedforward(width, expansion), width) if expansion else nn.Identity()
+        self.attention = sublayer(past, n_embd)
+        self.feedforward = (
+            sublayer(feedforward(width, expansion, linear, activation), width) if expansion else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.feedforward(self.attention(x))
@@ -196,14 +231,22 @@ class Sublayer(nn.Module):
     """One stop on the residual stream: normalise, transform, drop out, add back."""
 
     def __init__(
-        self, body: nn.Module, width_in: int, width_out: int, *, residual: bool, norm_position: str, dropout: float
+        self,
+        body: nn.Module,
+        width_in: int,
+        width_out: int,
+        *,
+        norm: Callable[[int], nn.Module],
+        residual: bool,
+        norm_position: str,
+        dropout: float,
     ) -> None:
         super().__init__()
-        self.pre_norm = nn.LayerNorm(width_in) if norm_position == "pre" else nn.Identity()
+        self.pre_norm = norm(width_in) if norm_position == "pre" else nn.Identity()
         self.body = body
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.join = Add() if residual else Replace()
-        self.post_norm = nn.LayerNorm(width_out) if norm_position == "post" else nn.Identity()
+        self.post_norm = norm(width_out) if norm_position == "post" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.post_norm(self.join(x, self.dropout(self.body(self.pre_norm(x)))))
@@ -224,11 +267,13 @@ class Replace(nn.Module):
         return y
 
 
-def feedforward(width: int, expansion: int) -> nn.Sequential:
-    """Each position thinks on its own: widen, ReLU, and back; unwidened, there is nothing to bring back."""
+def feedforward(
+    width: int, expansion: int, linear: Callable[[int, int], nn.Module], activation: Callable[[], nn.Module]
+) -> nn.Sequential:
+    """Each position thinks on its own: widen, bend, and back; unwidened, there is nothing to bring back."""
     if expansion == 1:
-        return nn.Sequential(nn.Linear(width, width), nn.ReLU())
-    return nn.Sequential(nn.Linear(width, expansion * width), nn.ReLU(), nn.Linear(expansion * width, width))
+        return nn.Sequential(linear(width, width), activation())
+    return nn.Sequential(linear(width, expansion * width), activation(), linear(expansion * width, width))
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from gptladder.assembly import build_data, build_learner, build_trainer
-from gptladder.data import ESTIMATE_BATCHES
 from gptladder.errors import UserError
 from gptladder.learner import next_token_loss
 from gptladder.model import count_parameters
@@ -69,7 +68,7 @@ def forecast(job: Job) -> Forecast:
     shape = tuple(learner.net(batch[0]).shape)
     if shape != (*batch[0].shape, data.tokenizer.vocab_size):
         raise UserError(f"model={cfg.rung} gives logits of shape {shape} for a batch of {tuple(batch[0].shape)}")
-    optimizer = learner.build_optimizer(learner.net.parameters())
+    optimizer = learner.build_optimizer(learner.net.named_parameters())
 
     def step() -> None:
         optimizer.zero_grad()
@@ -81,7 +80,7 @@ def forecast(job: Job) -> Forecast:
     evaluations = 2 + (cfg.trainer.max_steps - 1) // cfg.trainer.val_check_interval
     with torch.no_grad():
         per_token = _seconds(lambda: next_token_loss(learner.net, batch), TIMED_STEPS) / batch[0].numel()
-    measured = 2 * ESTIMATE_BATCHES * batch[0].numel() + len(data.val_tokens)
+    measured = 2 * cfg.data.estimate_batches * batch[0].numel() + len(data.val_tokens)
     seconds = steps * _seconds(step, TIMED_STEPS) + evaluations * measured * per_token
     return Forecast(count_parameters(learner.net), cfg.trainer.max_steps, seconds)
 

@@ -1,0 +1,61 @@
+"""What a position starts from: its token, its place, and what stood just before it.
+
+Dimensions in comments are those of ``gptladder.model``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TokenEmbedding(nn.Module):
+    """What a token is, plus where it stands."""
+
+    def __init__(self, vocab_size: int, block_size: int, n_embd: int, *, positions: bool) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocab_size, n_embd)
+        self.position = AddPosition(block_size, n_embd) if positions else nn.Identity()
+
+    def forward(self, idx: Tensor) -> Tensor:
+        x: Tensor = self.position(self.token(idx))  # (B, T) -> (B, T, C)
+        return x
+
+
+class AddPosition(nn.Module):
+    """Adds a learnt vector for each place in the block."""
+
+    def __init__(self, block_size: int, n_embd: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(block_size, n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table.weight[: x.size(1)]
+
+
+class WithPrevious(nn.Module):
+    """Adds to each token's embedding a learnt vector of each token just before it: an n-gram to start from.
+
+    A table a distance, with one more row that stands for what came before the block. It saves the first layer from
+    learning to look one and two back, and costs a look-up.
+
+    Args:
+        here: gives ``(B, T, C)`` for ``(B, T)`` token numbers.
+        n_previous: how far back.
+    """
+
+    def __init__(self, here: nn.Module, vocab_size: int, n_embd: int, *, n_previous: int) -> None:
+        super().__init__()
+        self.here = here
+        self.nothing = vocab_size
+        self.n_previous = n_previous
+        self.table = nn.Embedding(n_previous * (vocab_size + 1), n_embd)
+        self.first_row: Tensor
+        self.register_buffer("first_row", torch.arange(n_previous) * (vocab_size + 1), persistent=False)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        before = F.pad(idx[:, :-1], (self.n_previous, 0), value=self.nothing)  # (B, n_previous + T - 1)
+        rows = self.first_row + before.unfold(1, self.n_previous, 1)  # (B, T, n_previous)
+        x: Tensor = self.here(idx) + self.table(rows).sum(dim=2)  # (B, T, n_previous, C) -> (B, T, C)
+        return x
