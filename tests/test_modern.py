@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from conftest import composed
 from gptladder.attention import Attention
-from gptladder.embedding import TokenEmbedding, WithPrevious
+from gptladder.embedding import TokenEmbedding, WithPairs, WithPrevious
 from gptladder.errors import UserError
 from gptladder.initialisation import output_projections
 from gptladder.learner import next_token_loss
@@ -23,6 +23,7 @@ MODERN = {
     "rotary": True,
     "qk_norm": True,
     "n_previous": 2,
+    "pairs": True,
     "init": "zero",
 }
 OPTIONS = [
@@ -35,6 +36,7 @@ OPTIONS = [
     {"qk_norm": True},
     {"n_previous": 1},
     {"n_previous": 9},
+    {"pairs": True},
     {"init": "gpt2"},
     MODERN,
 ]
@@ -95,6 +97,7 @@ def test_every_option_learns(options: dict[str, object]) -> None:
 
 def test_with_every_option_at_its_default_the_gpt_is_the_lectures() -> None:
     off = {"bias": True, "norm_gain": True, "activation": "relu", "tied": False, "rotary": False, "qk_norm": False}
+    off["pairs"] = False
     idx = torch.randint(VOCAB, (2, 8))
     assert torch.equal(modern()(idx), modern(**off, n_previous=0, init="lecture")(idx))
 
@@ -174,6 +177,14 @@ def test_previous_tokens_are_told_by_distance_and_the_start_of_a_block_is_known(
     torch.testing.assert_close(embed(idx)[0], expected)
 
 
+def test_every_pair_has_a_row_of_its_own() -> None:
+    embed = WithPairs(TokenEmbedding(VOCAB, 8, 4, positions=False), VOCAB, 4)
+    rows = embed.table.weight.view(VOCAB + 1, VOCAB, 4)
+    token = embed.here.token.weight
+    expected = torch.stack([token[5] + rows[VOCAB, 5], token[6] + rows[5, 6], token[5] + rows[6, 5]])
+    torch.testing.assert_close(embed(torch.tensor([[5, 6, 5]]))[0], expected)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -199,13 +210,13 @@ def kinds(net: nn.Module) -> tuple[set[str], set[str]]:
 
 
 def test_muon_takes_the_matrices_of_layers_and_adamw_everything_else() -> None:
-    net = modern(tied=True, n_previous=2)
+    net = modern(tied=True, n_previous=2, pairs=True)
     inner, rest = kinds(net)
     assert inner | rest == {name for name, _ in net.named_parameters()}
     assert inner == {name for name in inner | rest if name.startswith("layers.") and "norm" not in name} - {
         name for name in inner | rest if name.endswith("bias")
     }
-    assert {"embedding.here.token.weight", "embedding.table.weight", "norm.weight"} <= rest
+    assert {"embedding.here.here.token.weight", "embedding.table.weight", "norm.weight"} <= rest
 
 
 def test_decay_spares_gains_and_biases() -> None:

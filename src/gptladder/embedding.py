@@ -59,3 +59,27 @@ class WithPrevious(nn.Module):
         rows = self.first_row + before.unfold(1, self.n_previous, 1)  # (B, T, n_previous)
         x: Tensor = self.here(idx) + self.table(rows).sum(dim=2)  # (B, T, n_previous, C) -> (B, T, C)
         return x
+
+
+class WithPairs(nn.Module):
+    """Adds to each token's embedding a learnt vector of the pair that it makes with the token before it.
+
+    What a sum of two embeddings cannot say without a layer's help. One row a pair, and one a token for the pair with
+    what came before the block.
+
+    Args:
+        here: gives ``(B, T, C)`` for ``(B, T)`` token numbers.
+
+    Huang et al. 2025, "Over-Tokenized Transformer", with one order of n-gram and no hashing.
+    """
+
+    def __init__(self, here: nn.Module, vocab_size: int, n_embd: int) -> None:
+        super().__init__()
+        self.here = here
+        self.vocab_size = vocab_size
+        self.table = nn.Embedding((vocab_size + 1) * vocab_size, n_embd)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        before = F.pad(idx[:, :-1], (1, 0), value=self.vocab_size)  # (B, T)
+        x: Tensor = self.here(idx) + self.table(before * self.vocab_size + idx)  # (B, T) -> (B, T, C)
+        return x

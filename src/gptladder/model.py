@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from gptladder.activation import ACTIVATIONS
 from gptladder.attention import Attention, Average
-from gptladder.embedding import TokenEmbedding, WithPrevious
+from gptladder.embedding import TokenEmbedding, WithPairs, WithPrevious
 from gptladder.errors import UserError
 from gptladder.initialisation import INITIALISATIONS
 
@@ -74,6 +74,7 @@ class GPT(nn.Module):
         rotary: tell places by turning queries and keys.
         qk_norm: normalise queries and keys, head by head.
         n_previous: add embeddings of that many tokens just before to each token's own.
+        pairs: add an embedding of the pair that each token makes with the one before it.
         init: first weights as the ``lecture`` draws them, as ``gpt2`` does, or ``zero`` in whatever writes into the
             residual stream or the logits.
 
@@ -107,6 +108,7 @@ class GPT(nn.Module):
         rotary: bool = False,
         qk_norm: bool = False,
         n_previous: int = 0,
+        pairs: bool = False,
         init: Literal["lecture", "gpt2", "zero"] = "lecture",
     ) -> None:
         super().__init__()
@@ -151,8 +153,12 @@ class GPT(nn.Module):
         )
         # The notebook that published `embedding` drew its head before its table; every other rung draws it last.
         head_drawn_first = linear(n_embd, vocab_size) if not n_layer and not positions else None
-        embedding = TokenEmbedding(vocab_size, block_size, n_embd, positions=positions)
-        self.embedding = WithPrevious(embedding, vocab_size, n_embd, n_previous=n_previous) if n_previous else embedding
+        token = TokenEmbedding(vocab_size, block_size, n_embd, positions=positions)
+        self.embedding: nn.Module = token
+        if n_previous:
+            self.embedding = WithPrevious(self.embedding, vocab_size, n_embd, n_previous=n_previous)
+        if pairs:
+            self.embedding = WithPairs(self.embedding, vocab_size, n_embd)
         self.layers = nn.Sequential(
             *(
                 Layer(
@@ -174,7 +180,7 @@ class GPT(nn.Module):
         self.norm = norm(width) if norm_position == "pre" else nn.Identity()
         self.head = head_drawn_first or linear(width, vocab_size)
         if tied:
-            self.head.weight = embedding.token.weight
+            self.head.weight = token.token.weight
         INITIALISATIONS[init](self)
 
     def forward(self, idx: Tensor) -> Tensor:
