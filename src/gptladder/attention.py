@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gptladder.memory import NO_MEMORY, Memory, NoMemory
 from gptladder.rotary import Rotary
 
 # The longest block whose attention is summed explicitly.
@@ -22,11 +23,13 @@ class Average(nn.Module):
         super().__init__()
         self.n_head = n_head
         self.value = nn.Linear(n_embd, n_head * head_size, bias=False)
+        self.memory: Memory | NoMemory = NO_MEMORY
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = torch.arange(1, x.size(1) + 1, device=x.device).unsqueeze(1)  # (T, 1)
-        mean: Tensor = self.value(x).cumsum(dim=1) / seen  # (B, T, C) -> (B, T, H*D)
-        return mean
+        (values,) = self.memory.with_past(self, self.value(x))  # (B, T, C) -> (B, T, H*D)
+        seen = torch.arange(1, values.size(1) + 1, device=x.device).unsqueeze(1)  # (T, 1)
+        mean: Tensor = values.cumsum(dim=1) / seen
+        return mean[:, -x.size(1) :]
 
     def weights(self, x: Tensor) -> Tensor:
         """Who looks at whom, ``(B, H, T, T)``: each row uniform over the past."""
@@ -67,6 +70,7 @@ class Attention(nn.Module):
         # Without a gain torch's fused LayerNorm is the cheapest norm there is.
         self.normalise = nn.LayerNorm(head_size, elementwise_affine=False) if qk_norm else nn.Identity()
         self.rotate = Rotary(block_size=block_size, head_size=head_size) if rotary else nn.Identity()
+        self.memory: Memory | NoMemory = NO_MEMORY
         self.register_buffer("future", torch.full((block_size, block_size), -torch.inf).triu(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,15 +78,17 @@ class Attention(nn.Module):
         return y.transpose(1, 2).flatten(2)  # (B, H, T, D) -> (B, T, H*D)
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each ``(B, H, T, D)``."""
+        """Queries of an input, and keys and values of it and its past, each ``(B, H, T, D)``."""
         packed = F.linear(x, self.query_key_value).view(*x.shape[:2], 3, self.n_head, self.head_size)
         q, k, v = packed.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, D) -> (3, B, H, T, D)
-        return self.rotate(self.normalise(q)), self.rotate(self.normalise(k)), v
+        q, k = self.rotate(self.normalise(q)), self.rotate(self.normalise(k))
+        return q, *self.memory.with_past(self, k, v)
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What every position gathers from its past, in one kernel."""
         dropout = self.dropout if self.training else 0.0
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=self.scale)
+        causal = q.size(2) > 1  # a single query looks at all there is
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=self.scale)
 
     def explicit(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """The same, with its weights in the open."""
@@ -91,8 +97,8 @@ class Attention(nn.Module):
 
     def affinity(self, q: Tensor, k: Tensor) -> Tensor:
         """Who looks at whom, ``(B, H, T, T)``: each row sums to one and is zero on the future."""
-        n_time = q.size(2)
-        future = self.future[:n_time, :n_time]  # type: ignore[index]
+        start, n_time = k.size(2) - q.size(2), k.size(2)
+        future = self.future[start:n_time, :n_time]  # type: ignore[index]
         scores = torch.baddbmm(future, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=self.scale).float()
         # A softmax by hand: over so few columns torch's own takes twice as long.
         likelihood = (scores - scores.detach().amax(dim=-1, keepdim=True)).exp()

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gptladder.memory import NO_MEMORY, Memory, NoMemory
+
 
 class TokenEmbedding(nn.Module):
     """What a token is, plus where it stands."""
@@ -29,9 +31,11 @@ class AddPosition(nn.Module):
     def __init__(self, block_size: int, n_embd: int) -> None:
         super().__init__()
         self.table = nn.Embedding(block_size, n_embd)
+        self.memory: Memory | NoMemory = NO_MEMORY
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.table.weight[: x.size(1)]
+        start = self.memory.length
+        return x + self.table.weight[start : start + x.size(1)]
 
 
 class WithPrevious(nn.Module):
@@ -53,9 +57,12 @@ class WithPrevious(nn.Module):
         self.table = nn.Embedding(n_previous * (vocab_size + 1), n_embd)
         self.first_row: Tensor
         self.register_buffer("first_row", torch.arange(n_previous) * (vocab_size + 1), persistent=False)
+        self.memory: Memory | NoMemory = NO_MEMORY
 
     def forward(self, idx: Tensor) -> Tensor:
-        before = F.pad(idx[:, :-1], (self.n_previous, 0), value=self.nothing)  # (B, n_previous + T - 1)
+        (seen,) = self.memory.with_past(self, idx)
+        before = F.pad(seen[:, :-1], (self.n_previous, 0), value=self.nothing)
+        before = before[:, -(self.n_previous + idx.size(1) - 1) :]  # (B, n_previous + T - 1)
         rows = self.first_row + before.unfold(1, self.n_previous, 1)  # (B, T, n_previous)
         x: Tensor = self.here(idx) + self.table(rows).sum(dim=2)  # (B, T, n_previous, C) -> (B, T, C)
         return x
@@ -78,8 +85,10 @@ class WithPairs(nn.Module):
         self.here = here
         self.vocab_size = vocab_size
         self.table = nn.Embedding((vocab_size + 1) * vocab_size, n_embd)
+        self.memory: Memory | NoMemory = NO_MEMORY
 
     def forward(self, idx: Tensor) -> Tensor:
-        before = F.pad(idx[:, :-1], (1, 0), value=self.vocab_size)  # (B, T)
+        (seen,) = self.memory.with_past(self, idx)
+        before = F.pad(seen[:, :-1], (1, 0), value=self.vocab_size)[:, -idx.size(1) :]  # (B, T)
         x: Tensor = self.here(idx) + self.table(before * self.vocab_size + idx)  # (B, T) -> (B, T, C)
         return x

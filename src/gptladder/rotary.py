@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gptladder.memory import NO_MEMORY, Memory, NoMemory
+
 # The slowest pair turns once in about this many positions (times 2 pi), as in the paper.
 BASE = 10_000.0
 
@@ -18,6 +20,7 @@ class Rotary(nn.Module):
 
     def __init__(self, *, block_size: int, head_size: int) -> None:
         super().__init__()
+        self.memory: Memory | NoMemory = NO_MEMORY
         frequency = BASE ** -torch.linspace(0, 1, head_size // 2 + 1)[:-1]
         angle = torch.outer(torch.arange(block_size), frequency)  # (T, D/2)
         self.cos: Tensor
@@ -26,6 +29,6 @@ class Rotary(nn.Module):
         self.register_buffer("sin", torch.cat([-angle.sin(), angle.sin()], dim=1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        n_time = x.size(-2)
-        cos, sin = self.cos[:n_time], self.sin[:n_time]
+        here = slice(self.memory.length, self.memory.length + x.size(-2))
+        cos, sin = self.cos[here], self.sin[here]
         return x * cos + x.roll(x.size(-1) // 2, dims=-1) * sin

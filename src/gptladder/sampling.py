@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.errors import UserError
+from gptladder.memory import Memory
 from gptladder.tokenizer import CharTokenizer
 
 
@@ -56,12 +57,16 @@ def _continued(
     top_k: int | None,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
+    memory = Memory(block_size)
+    new = idx = idx[:, -block_size:]
     for _ in range(n_tokens):
-        idx = idx[:, -block_size:]
-        logits = net.forward(idx)[:, -1]  # (B, V), never compiled: each new length would be compiled anew
-        token = _draw(logits, temperature, top_k, generator)
-        idx = torch.cat([idx, token], dim=1)
-        yield token.squeeze(1)
+        # Past the end of the block every token moves to another place in it: what was kept of them holds no more.
+        fits = memory.length + new.size(1) <= block_size
+        # Never compiled: each new length would be compiled anew.
+        logits = (memory.read(net, new) if fits else net.forward(idx))[:, -1]  # (B, V)
+        new = _draw(logits, temperature, top_k, generator)
+        idx = torch.cat([idx, new], dim=1)[:, -block_size:]
+        yield new.squeeze(1)
 
 
 def texts(
