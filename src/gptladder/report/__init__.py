@@ -13,6 +13,7 @@ from gptladder.report.collect import collect
 from gptladder.report.page import html
 from gptladder.report.rows import Row, arranged
 from gptladder.report.tables import comma_separated, fitted, latex, markdown
+from gptladder.report.yardstick import yardstick
 
 __all__ = ["FILES", "Row", "show_report", "write_report"]
 
@@ -35,14 +36,15 @@ def write_report(directory: Path, out: Path | None = None) -> list[Row]:
     rows = arranged(collect(directory))
     if not rows:
         raise UserError(f"there is no run in {directory}: no result.json in it was written by train.py")
+    counts = yardstick(rows)
     title = directory.resolve().name
     made = {
-        "table.md": markdown(rows).encode(),
+        "table.md": markdown(rows, note=counts.note).encode(),
         "table.csv": comma_separated(rows).encode(),
         "table.tex": latex(rows).encode(),
         "curves.png": png(curves(rows)),
-        "ladder.png": png(ladder(rows)),
-        "report.html": html(rows, title=title).encode(),
+        "ladder.png": png(ladder(rows, counts)),
+        "report.html": html(rows, title=title, yardstick=counts).encode(),
     }
     for name, content in made.items():
         try:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from gptladder.report.colours import shades
 from gptladder.report.curves import Point, measured_curve, published_curve
 from gptladder.report.rows import Row, Spread
+from gptladder.report.yardstick import Yardstick
 
 INK, FAINT, HAIR = "#1f2937", "#6b7280", "#d1d5db"
 LINE = 0.24  # inches of a label
@@ -55,8 +56,11 @@ def curves(rows: list[Row]) -> Figure:
     return figure
 
 
-def ladder(rows: list[Row]) -> Figure:
-    """The last val estimate of each row as a step, its spread over seeds, and the published figure as a ring."""
+def ladder(rows: list[Row], yardstick: Yardstick | None = None) -> Figure:
+    """The last val estimate of each row as a step, its spread over seeds, the published figure as a ring.
+
+    Across them all lies what counting alone comes to.
+    """
     figure, axes = _canvas(
         "last val estimate, nats a character", "published: ring", min(max(6.0, 0.95 * len(rows)), 0.95 * CROWD), 5
     )
@@ -81,6 +85,8 @@ def ladder(rows: list[Row]) -> Figure:
     )
     axes.set_xlim(-0.6, len(rows) - 0.4)
     axes.margins(y=0.18)
+    if yardstick and yardstick.loss is not None:
+        _draw_yardstick(axes, yardstick.label, yardstick.loss)
     return figure
 
 
@@ -100,6 +106,13 @@ def _draw_step(axes: Axes, place: int, step: Spread, colour: str, *, figure_abov
     if figure_above:
         top = (place, step.mean + (step.std or 0))
         axes.annotate(f"{step.mean:.3f}", top, (0, 8), textcoords="offset points", ha="center", color=INK)
+
+
+def _draw_yardstick(axes: Axes, label: str, loss: float) -> None:
+    axes.axhline(loss, color=FAINT, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
+    # At the left, where the first rungs are far above it.
+    words, at = f"{label}  {loss:.3f}", axes.get_yaxis_transform()
+    axes.annotate(words, (0.01, loss), (0, 4), xycoords=at, textcoords="offset points", color=FAINT, fontsize=9.5)
 
 
 def _frame(axes: Axes, drawn: list[list[Point]]) -> None:

@@ -13,11 +13,12 @@ from gptladder.report.curves import measured_curve, published_curve
 from gptladder.report.maps import attention_maps
 from gptladder.report.rows import Row
 from gptladder.report.tables import COLUMNS
+from gptladder.report.yardstick import Yardstick
 
 MEASURES = {"val_estimate": "val estimate", "val_loss": "exact val loss", "train_estimate": "train estimate"}
 
 
-def html(rows: list[Row], *, title: str) -> str:
+def html(rows: list[Row], *, title: str, yardstick: Yardstick | None = None) -> str:
     """The whole report; what runs and texts say is escaped wherever it appears."""
     return _template().render(
         title=title,
@@ -27,6 +28,7 @@ def html(rows: list[Row], *, title: str) -> str:
         maps=attention_maps(rows),
         measures=MEASURES,
         lines=_lines(rows),
+        yardstick=yardstick,
         origins=_origins(rows),
         plotly=get_plotlyjs(),
     )
