@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -60,6 +60,7 @@ class Counts(nn.Module):
         return logits
 
 
+@settings(deadline=None)
 @given(text=tokens_of, seen=st.lists(st.integers(0, V - 1), min_size=2, max_size=12), order=orders)
 def test_the_vectorised_counts_are_the_recursion(text: list[int], seen: list[int], order: int) -> None:
     p = NGram(torch.tensor(text, dtype=torch.long), order=order, vocab_size=V).probabilities(torch.tensor(seen))
@@ -67,6 +68,7 @@ def test_the_vectorised_counts_are_the_recursion(text: list[int], seen: list[int
     assert p.tolist() == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(text=tokens_of, context=st.lists(st.integers(0, V - 1), min_size=1, max_size=8), order=orders)
 def test_the_probabilities_of_all_tokens_sum_to_one_after_any_context(
     text: list[int], context: list[int], order: int

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gptladder.errors import UserError
-from gptladder.files import replacing
+from gptladder.files import write_all
 from gptladder.report.charts import curves, ladder, png
 from gptladder.report.collect import collect
 from gptladder.report.page import html
@@ -46,15 +46,7 @@ def write_report(directory: Path, out: Path | None = None) -> list[Row]:
         "ladder.png": png(ladder(rows, counts)),
         "report.html": html(rows, title=title, yardstick=counts).encode(),
     }
-    for name, content in made.items():
-        try:
-            with replacing((out or directory) / name) as file:
-                file.write(content)
-        except OSError as error:
-            where = (out or directory) / name
-            raise UserError(
-                f"{where} cannot be written ({error.strerror}): name another directory with --out"
-            ) from None
+    write_all(made, out or directory)
     return rows
 
 

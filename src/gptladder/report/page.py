@@ -20,7 +20,7 @@ MEASURES = {"val_estimate": "val estimate", "val_loss": "exact val loss", "train
 
 def html(rows: list[Row], *, title: str, yardstick: Yardstick | None = None) -> str:
     """The whole report; what runs and texts say is escaped wherever it appears."""
-    return _template().render(
+    return template("page.html.j2").render(
         title=title,
         rows=rows,
         columns=COLUMNS,
@@ -60,8 +60,9 @@ def _origins(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page to be filled in, where whatever is filled in is escaped."""
     loader = PackageLoader("gptladder.report", package_path="")
     return Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template("page.html.j2")
+    ).get_template(name)
