@@ -25,8 +25,9 @@ from gptladder.evaluation import exact_loss
 from gptladder.inspection import entropy, even_entropy, head_entropies, inspect, loss_by_position, surprise
 from gptladder.model import Bigram
 from gptladder.picture import draw_layers
-from gptladder.report.charts import _stretches, png, positions
+from gptladder.report.charts import png
 from gptladder.report.inside import SHOWN, write_inspection
+from gptladder.report.positions import _stretches, positions
 from gptladder.tokenizer import CharTokenizer
 from test_report_page import Elements
 

@@ -13,7 +13,7 @@ from gptladder.report.collect import collect
 from gptladder.report.page import html
 from gptladder.report.rows import Row, arranged
 from gptladder.report.tables import comma_separated, fitted, latex, markdown
-from gptladder.report.yardstick import yardstick
+from gptladder.report.counting import yardstick
 
 __all__ = ["FILES", "Row", "show_report", "write_report"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from itertools import pairwise
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -14,14 +13,12 @@ from matplotlib.figure import Figure
 from gptladder.report.colours import shades
 from gptladder.report.curves import Point, measured_curve, published_curve
 from gptladder.report.rows import Row, Spread
-from gptladder.report.yardstick import Yardstick
+from gptladder.report.counting import Yardstick
 
 INK, FAINT, HAIR = "#1f2937", "#6b7280", "#d1d5db"
-SOLE = "#3b82d6"  # a curve that has no other beside it
 LINE = 0.24  # inches of a label
 DOTTED = (0, (0.1, 2.4))
 CROWD = 40  # rows: of more, nobody could read all the names and figures
-FEW = 16  # points that can each have its figure
 LONGEST = 12  # letters of a name that can stand level
 
 
@@ -43,7 +40,7 @@ def png(figure: Figure) -> bytes:
 
 def curves(rows: list[Row]) -> Figure:
     """The val estimate of all rows against steps: mean and band over seeds, the published curve dotted."""
-    figure, axes = _canvas(
+    figure, axes = canvas(
         "val estimate, nats a character", "published: dotted", 11, max(6.5, LINE * min(len(rows), CROWD) + 1)
     )
     drawn: list[tuple[End, list[Point]]] = []
@@ -64,7 +61,7 @@ def ladder(rows: list[Row], yardstick: Yardstick | None = None) -> Figure:
 
     Across them all lies what counting alone comes to.
     """
-    figure, axes = _canvas(
+    figure, axes = canvas(
         "last val estimate, nats a character", "published: ring", min(max(6.0, 0.95 * len(rows)), 0.95 * CROWD), 5
     )
     spreads = [row.spread("val_estimate") if row.finished else None for row in rows]
@@ -81,46 +78,11 @@ def ladder(rows: list[Row], yardstick: Yardstick | None = None) -> Figure:
             axes.text(
                 place, 0.5, row.status, transform=axes.get_xaxis_transform(), ha="center", color=FAINT, fontsize=8
             )
-    level = len(rows) <= CROWD and max(len(row.label) for row in rows) <= LONGEST
-    slant = 0 if level else 30 if len(rows) <= CROWD else 90
-    axes.set_xticks(
-        range(len(rows)), [row.label for row in rows], rotation=slant, ha="right" if slant == 30 else "center"
-    )
-    axes.set_xlim(-0.6, len(rows) - 0.4)
+    _name_steps(axes, [row.label for row in rows])
     axes.margins(y=0.18)
     if yardstick and yardstick.loss is not None:
         _draw_yardstick(axes, yardstick.label, yardstick.loss)
     return figure
-
-
-def positions(losses: list[float]) -> Figure:
-    """The loss at each place in the block: what a token of context more is worth."""
-    figure, axes = _canvas("exact loss by tokens of context, nats a token", "", 8, 4)
-    context = list(range(1, len(losses) + 1))
-    if len(losses) <= FEW:
-        axes.plot(context, losses, color=SOLE, linewidth=1.6, marker="o", markersize=4)
-        axes.set_xticks(context)
-        for place, loss in zip(context, losses, strict=True):
-            axes.annotate(f"{loss:.3f}", (place, loss), (0, 8), textcoords="offset points", ha="center", color=INK)
-    else:  # the first few tokens matter most, and of the many others only the drift
-        axes.plot(context, losses, color=SOLE, linewidth=0.6, alpha=0.4)
-        axes.plot(*_stretches(losses), color=SOLE, linewidth=1.8, marker="o", markersize=4)
-        axes.set_title("dots: means over growing stretches", loc="right", fontsize=9.5, color=FAINT, pad=14)
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.grid(axis="y", color=HAIR, linewidth=0.5)
-    axes.margins(y=0.18)
-    return figure
-
-
-def _stretches(losses: list[float]) -> tuple[list[float], list[float]]:
-    """Means over stretches of context, each half a doubling longer than the one before, and the middle of each."""
-    n = len(losses)
-    starts = {round(2 ** (half / 2)) for half in range(2 * n.bit_length())}
-    # What would be left for a last stretch of its own joins the one before.
-    edges = [*sorted(start for start in starts if start <= 0.8 * n), n + 1]
-    middles = [(first + after - 1) / 2 for first, after in pairwise(edges)]
-    return middles, [sum(losses[first - 1 : after - 1]) / (after - first) for first, after in pairwise(edges)]
 
 
 def _draw_curve(axes: Axes, points: list[Point], dots: list[tuple[int, float]], colour: str) -> None:
@@ -139,6 +101,14 @@ def _draw_step(axes: Axes, place: int, step: Spread, colour: str, *, figure_abov
     if figure_above:
         top = (place, step.mean + (step.std or 0))
         axes.annotate(f"{step.mean:.3f}", top, (0, 8), textcoords="offset points", ha="center", color=INK)
+
+
+def _name_steps(axes: Axes, labels: list[str]) -> None:
+    """Names level where they are short, slanted where they are long, upright in a crowd."""
+    level = len(labels) <= CROWD and max(map(len, labels)) <= LONGEST
+    slant = 0 if level else 30 if len(labels) <= CROWD else 90
+    axes.set_xticks(range(len(labels)), labels, rotation=slant, ha="right" if slant == 30 else "center")
+    axes.set_xlim(-0.6, len(labels) - 0.4)
 
 
 def _draw_yardstick(axes: Axes, label: str, loss: float) -> None:
@@ -195,7 +165,8 @@ def _centre(group: list[float]) -> float:
     return sum(group) / len(group)
 
 
-def _canvas(title: str, legend: str, width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(title: str, legend: str, width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty chart in inches, with what it shows on its left shoulder and how on its right."""
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=12, color=INK, pad=14)

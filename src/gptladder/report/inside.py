@@ -15,8 +15,9 @@ from gptladder.checkpoint import Trained
 from gptladder.files import write_all
 from gptladder.inspection import ENTROPY_TOKENS, Inspection, even_entropy
 from gptladder.picture import READABLE, draw_layers
-from gptladder.report.charts import png, positions
+from gptladder.report.charts import png
 from gptladder.report.page import template
+from gptladder.report.positions import positions
 
 SHOWN = 2000  # tokens of the text: more than a screen, less than a browser minds
 

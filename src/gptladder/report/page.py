@@ -13,7 +13,7 @@ from gptladder.report.curves import measured_curve, published_curve
 from gptladder.report.maps import attention_maps
 from gptladder.report.rows import Row
 from gptladder.report.tables import COLUMNS
-from gptladder.report.yardstick import Yardstick
+from gptladder.report.counting import Yardstick
 
 MEASURES = {"val_estimate": "val estimate", "val_loss": "exact val loss", "train_estimate": "train estimate"}
 

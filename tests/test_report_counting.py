@@ -16,7 +16,7 @@ from gptladder.report.charts import ladder
 from gptladder.report.collect import collect
 from gptladder.report.page import html
 from gptladder.report.rows import Row, arranged
-from gptladder.report.yardstick import ORDER, Yardstick, yardstick
+from gptladder.report.counting import ORDER, Yardstick, yardstick
 from gptladder.text import read_text
 from gptladder.tokenizer import CharTokenizer
 from test_report import run
@@ -111,6 +111,15 @@ def test_runs_that_cannot_be_held_against_the_same_counts_have_no_line(
     assert line == Yardstick(
         "Without a network: no counts to compare with (the runs differ in text, split or tokenizer)."
     )
+
+
+def test_a_text_that_would_take_long_to_count_is_left_to_the_command(
+    own_text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gptladder.report.counting.MOST", 1000)
+    line = yardstick(rows(own_text / "runs"))
+    assert line.loss is None
+    assert "scripts/ngram.py --run" in line.note
 
 
 def test_runs_without_a_checkpoint_have_no_line(tmp_path: Path) -> None:
