@@ -29,8 +29,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from conftest import command
 from gptladder.report.collect import collect
-from gptladder.report.rows import arranged
 from gptladder.report.counting import yardstick
+from gptladder.report.rows import arranged
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")

@@ -22,7 +22,15 @@ from gptladder.checkpoint import Trained, load_trained, recorded_splits
 from gptladder.command import script
 from gptladder.errors import UserError
 from gptladder.evaluation import exact_loss
-from gptladder.inspection import entropy, even_entropy, head_entropies, inspect, loss_by_position, surprise
+from gptladder.inspection import (
+    entropy,
+    error_by_position,
+    even_entropy,
+    head_entropies,
+    inspect,
+    loss_by_position,
+    surprise,
+)
 from gptladder.model import Bigram
 from gptladder.picture import draw_layers
 from gptladder.report.charts import png
@@ -92,6 +100,14 @@ def test_each_place_has_the_mean_of_its_own_predictions() -> None:
     assert loss_by_position(torch.tensor([1.0, 2.0]), block_size=8).tolist() == [1.0, 2.0]
 
 
+def test_a_net_that_reads_one_token_gains_nothing_from_more() -> None:
+    net, tokens = untrained("bigram").net, random_tokens(20_001)
+    nats = surprise(net, tokens, block_size=8)
+    losses, errors = loss_by_position(nats, block_size=8), error_by_position(nats, block_size=8)
+    assert errors[0].item() == pytest.approx(nats[::8].std().item() / 2500**0.5, rel=1e-3)
+    assert ((losses - nats.mean()).abs() < 4 * errors).all()
+
+
 @settings(deadline=None)
 @given(st.integers(17, 600))
 def test_the_stretches_of_a_long_context_leave_out_no_place(n: int) -> None:
@@ -104,7 +120,7 @@ def test_the_stretches_of_a_long_context_leave_out_no_place(n: int) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 8, 17, 256])
 def test_a_context_of_any_length_can_be_drawn(n: int) -> None:
-    assert png(positions([2.0 + 1 / place for place in range(1, n + 1)])).startswith(b"\x89PNG")
+    assert png(positions([2.0 + 1 / place for place in range(1, n + 1)], [0.01] * n)).startswith(b"\x89PNG")
 
 
 # Heads

@@ -14,9 +14,9 @@ from gptladder.ngram import NGram
 from gptladder.report import write_report
 from gptladder.report.charts import ladder
 from gptladder.report.collect import collect
+from gptladder.report.counting import ORDER, Yardstick, yardstick
 from gptladder.report.page import html
 from gptladder.report.rows import Row, arranged
-from gptladder.report.counting import ORDER, Yardstick, yardstick
 from gptladder.text import read_text
 from gptladder.tokenizer import CharTokenizer
 from test_report import run

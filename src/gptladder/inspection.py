@@ -27,6 +27,7 @@ class Inspection:
     tokens: Tensor  # (N,) the text that it was measured on
     surprise: Tensor  # (N - 1,) of each of them but the first
     by_position: Tensor  # (T,) the mean surprise at each place in the block
+    errors: Tensor  # (T,) the standard error of each of those means
     entropies: list[Tensor]  # a layer: (H,)
     prompt: Tensor  # (P,)
     prompt_surprise: Tensor  # (P - 1,)
@@ -52,6 +53,7 @@ def inspect(trained: Trained, tokens: Tensor, *, prompt: Tensor) -> Inspection:
         tokens=tokens,
         surprise=nats,
         by_position=loss_by_position(nats, block_size=block_size),
+        errors=error_by_position(nats, block_size=block_size),
         entropies=head_entropies(net, tokens, block_size=block_size),
         prompt=prompt,
         prompt_surprise=surprise(net, prompt, block_size=block_size),
@@ -93,6 +95,14 @@ def loss_by_position(nats: Tensor, *, block_size: int) -> Tensor:
         raise UserError("a text of less than two tokens has none to predict: give at least two")
     place = torch.arange(len(nats)) % block_size
     return torch.bincount(place, weights=nats.double()) / torch.bincount(place)
+
+
+def error_by_position(nats: Tensor, *, block_size: int) -> Tensor:
+    """The standard error of each of those means: what is within it says nothing about the net."""
+    squared = loss_by_position(nats.double().square(), block_size=block_size)
+    variance = squared - loss_by_position(nats, block_size=block_size).square()
+    n = torch.bincount(torch.arange(len(nats)) % block_size)
+    return (variance.clamp(min=0) / n).sqrt()
 
 
 def entropy(weights: Tensor) -> Tensor:

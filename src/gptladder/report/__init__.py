@@ -10,10 +10,10 @@ from gptladder.errors import UserError
 from gptladder.files import write_all
 from gptladder.report.charts import curves, ladder, png
 from gptladder.report.collect import collect
+from gptladder.report.counting import yardstick
 from gptladder.report.page import html
 from gptladder.report.rows import Row, arranged
 from gptladder.report.tables import comma_separated, fitted, latex, markdown
-from gptladder.report.counting import yardstick
 
 __all__ = ["FILES", "Row", "show_report", "write_report"]
 

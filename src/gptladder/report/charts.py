@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gptladder.report.colours import shades
+from gptladder.report.counting import Yardstick
 from gptladder.report.curves import Point, measured_curve, published_curve
 from gptladder.report.rows import Row, Spread
-from gptladder.report.counting import Yardstick
 
 INK, FAINT, HAIR = "#1f2937", "#6b7280", "#d1d5db"
 LINE = 0.24  # inches of a label

@@ -41,7 +41,7 @@ def write_inspection(seen: Inspection, trained: Trained, *, title: str, out: Pat
     Raises:
         UserError: they cannot be written there.
     """
-    pictures = {"loss_by_position.png": png(positions(seen.by_position.tolist()))}
+    pictures = {"loss_by_position.png": png(positions(seen.by_position.tolist(), seen.errors.tolist()))}
     if seen.maps:
         pictures["attention.png"] = _attention(seen, trained)
     made = {
@@ -58,6 +58,7 @@ def figures(seen: Inspection, trained: Trained) -> dict[str, object]:
     return {
         "loss": float(seen.surprise.double().mean()),
         "loss_by_position": seen.by_position.tolist(),
+        "error_by_position": seen.errors.tolist(),
         "head_entropy": [heads.tolist() for heads in seen.entropies],
         "even_entropy": _even(seen, trained),
         "prompt": [{"token": piece.text, "nats": piece.nats} for piece in _prompt(seen, trained)],
@@ -76,7 +77,7 @@ def html(seen: Inspection, trained: Trained, *, title: str, pictures: dict[str, 
         prompt=_prompt(seen, trained),
         named=min(len(seen.prompt), trained.block_size) <= READABLE,
         text=_pieces(seen.tokens[:SHOWN], seen.surprise, trained),
-        by_position=seen.by_position.tolist(),
+        by_position=list(zip(seen.by_position.tolist(), seen.errors.tolist(), strict=True)),
         entropies=[heads.tolist() for heads in seen.entropies],
         even=_even(seen, trained),
         entropy_tokens=min(ENTROPY_TOKENS, len(seen.tokens)),

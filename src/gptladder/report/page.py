@@ -9,11 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from gptladder.report.colours import shades
+from gptladder.report.counting import Yardstick
 from gptladder.report.curves import measured_curve, published_curve
 from gptladder.report.maps import attention_maps
 from gptladder.report.rows import Row
 from gptladder.report.tables import COLUMNS
-from gptladder.report.counting import Yardstick
 
 MEASURES = {"val_estimate": "val estimate", "val_loss": "exact val loss", "train_estimate": "train estimate"}
 
