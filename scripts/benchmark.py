@@ -25,7 +25,7 @@ from rich.table import Table
 
 from gptladder.assembly import build_data, build_learner, build_trainer
 from gptladder.callbacks.progress import Progress
-from gptladder.learner import next_token_loss
+from gptladder.loss import next_token_loss
 from gptladder.published import published
 from gptladder.run import Run
 

@@ -16,15 +16,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 
-    from gptladder.checkpoint import load_trained
-    from gptladder.evaluation import bits_per_char, exact_loss, perplexity, validation_tokens
+    from gptladder.checkpoint import load_trained, recorded_splits
+    from gptladder.evaluation import bits_per_char, exact_loss, perplexity
     from gptladder.text import read_text
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
     tokens = (
         trained.tokenizer.encode(read_text(arguments.text, key="--text"))
         if arguments.text is not None
-        else validation_tokens(trained)
+        else recorded_splits(trained)[1]
     )
     loss = exact_loss(trained.net, tokens, block_size=trained.block_size)
     figures = {"val_loss": loss, "val_bits_per_char": bits_per_char(loss), "perplexity": perplexity(loss)}

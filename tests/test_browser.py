@@ -28,6 +28,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from conftest import command
+from gptladder.report.collect import collect
+from gptladder.report.counting import yardstick
+from gptladder.report.rows import arranged
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -331,6 +334,16 @@ def test_a_hidden_rung_stays_hidden_when_another_loss_is_drawn(report: Chrome, l
 def test_hovering_says_what_every_rung_measured(report: Chrome, ladder: Ladder) -> None:
     hover(report, report.find_element(By.CSS_SELECTOR, "#chart .nsewdrag"))
     becomes(report, lambda: tooltip(report), ladder.reported(10, "val_estimate"))
+
+
+def test_counting_alone_is_a_line_under_the_curves_of_the_validation_split(report: Chrome, ladder: Ladder) -> None:
+    line = yardstick(arranged(collect(ladder.path)))
+    assert line.loss is not None
+    said = f"{line.label}  {line.loss:.3f}".split()
+    for measure, lines in (("val_estimate", [said]), ("val_loss", [said]), ("train_estimate", [])):
+        report.find_element(By.CSS_SELECTOR, f"[data-measure={measure}]").click()
+        becomes(report, lambda: [text.split() for text in shown(report, "#chart .annotation-text")], lines)
+        becomes(report, lambda: len(report.find_elements(By.CSS_SELECTOR, "#chart .shapelayer path")), len(lines))
 
 
 def tooltip(report: Chrome) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The exact loss: every token predicted once."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -39,3 +41,10 @@ def test_a_blind_guess_costs_what_it_should() -> None:
 def test_perplexity_has_no_upper_end() -> None:
     assert perplexity(1e6) == math.inf
     assert math.isnan(perplexity(math.nan))
+
+
+def test_measuring_a_run_does_not_wait_for_lightning() -> None:
+    measuring = "gptladder.evaluation, gptladder.checkpoint, gptladder.ngram, gptladder.report.inside"
+    code = f"import sys, {measuring}; print('torch' in sys.modules, 'lightning' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]

@@ -9,7 +9,7 @@ from gptladder.attention import Attention
 from gptladder.embedding import TokenEmbedding, WithPairs, WithPrevious
 from gptladder.errors import UserError
 from gptladder.initialisation import output_projections
-from gptladder.learner import next_token_loss
+from gptladder.loss import next_token_loss
 from gptladder.model import GPT, count_parameters
 from gptladder.optimizer import Together, adamw_decaying_matrices, muon
 from gptladder.rotary import Rotary

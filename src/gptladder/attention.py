@@ -111,7 +111,6 @@ class Attention(nn.Module):
         return self.affinity(q, k)
 
 
-@torch.inference_mode()
 def attention_weights(net: nn.Module, idx: Tensor) -> list[Tensor]:
     """What every head of every layer reads.
 
@@ -122,16 +121,22 @@ def attention_weights(net: nn.Module, idx: Tensor) -> list[Tensor]:
     Returns:
         one ``(H, T, T)`` tensor a layer, on the CPU; empty for a rung that does not attend.
     """
+    return [weights[0] for weights in batch_attention_weights(net, idx.unsqueeze(0))]
+
+
+@torch.inference_mode()
+def batch_attention_weights(net: nn.Module, idx: Tensor) -> list[Tensor]:
+    """The same of several prompts of one length, ``(B, T)``: one ``(B, H, T, T)`` tensor a layer."""
     maps: list[Tensor] = []
 
     def look(module: nn.Module, inputs: tuple[Tensor]) -> None:
         assert isinstance(module, Attention | Average)
-        maps.append(module.weights(inputs[0])[0].float().cpu())
+        maps.append(module.weights(inputs[0]).float().cpu())
 
     gatherers = [module for module in net.modules() if isinstance(module, Attention | Average)]
     hooks = [module.register_forward_pre_hook(look) for module in gatherers]
     try:
-        net.forward(idx.unsqueeze(0))  # a compiled net, when called, may not notice hooks
+        net.forward(idx)  # a compiled net, when called, may not notice hooks
     finally:
         for hook in hooks:
             hook.remove()

@@ -110,6 +110,12 @@ class ConsecutiveBlocks:
         return ((x.long(), y.long()) for x, y in self.batches)
 
 
+def split_tokens(tokens: Tensor, split: float) -> tuple[Tensor, Tensor]:
+    """The front of a text for training and the tail for validation, without a copy."""
+    n_train = int(split * len(tokens))
+    return tokens[:n_train], tokens[n_train:]
+
+
 def _windows(tokens: Tensor, block_size: int) -> Tensor:
     """Every place where a block and its successor fit, ``(len - block_size, block_size + 1)``, without a copy."""
     return tokens.unfold(0, block_size + 1, 1)

@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gptladder.blocks import split_tokens
 from gptladder.errors import UserError
 from gptladder.export import read_exported
 from gptladder.model import GPT, Bigram
+from gptladder.text import read_text, sha256, shakespeare
 from gptladder.tokenizer import CharTokenizer
 
 # A checkpoint says by name what it holds; only these names are built.
@@ -67,6 +69,19 @@ def net_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     states = checkpoint.get("state_dict")
     named = states.items() if isinstance(states, dict) else ()
     return {name.removeprefix("net."): tensor for name, tensor in named if name.startswith("net.")}
+
+
+def recorded_splits(trained: Trained) -> tuple[Tensor, Tensor]:
+    """The training and the validation split of a checkpoint's run, encoded.
+
+    Raises:
+        UserError: the text is gone or is not the one that the run was trained on.
+    """
+    path, split = trained.config["data"]["path"], trained.config["data"]["split"]
+    text = shakespeare() if path is None else read_text(path)
+    if sha256(text) != trained.corpus_sha256:
+        raise UserError(f"data.path={path} has changed since the run was trained: name the text to measure with --text")
+    return split_tokens(trained.tokenizer.encode(text), split)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

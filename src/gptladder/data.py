@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 import lightning.pytorch as L
 import torch
-from torch import Tensor
 
-from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks
+from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks, split_tokens
 from gptladder.errors import UserError
 from gptladder.stretch import Stretches
 from gptladder.text import read_text, sha256, shakespeare
@@ -148,9 +147,3 @@ class TextData(L.LightningDataModule):
         if self.train_generator is not None and self.estimate_generator is not None:
             self.train_generator.set_state(state_dict["train"])
             self.estimate_generator.set_state(state_dict["estimate"])
-
-
-def split_tokens(tokens: Tensor, split: float) -> tuple[Tensor, Tensor]:
-    """The front of a text for training and the tail for validation, without a copy."""
-    n_train = int(split * len(tokens))
-    return tokens[:n_train], tokens[n_train:]

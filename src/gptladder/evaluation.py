@@ -8,11 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.blocks import ConsecutiveBlocks
-from gptladder.checkpoint import Trained
-from gptladder.data import split_tokens
 from gptladder.errors import UserError
-from gptladder.learner import next_token_loss
-from gptladder.text import read_text, sha256, shakespeare
+from gptladder.loss import next_token_loss
 
 
 @torch.inference_mode()
@@ -29,19 +26,6 @@ def exact_loss(net: nn.Module, tokens: Tensor, *, block_size: int) -> float:
     for batch in ConsecutiveBlocks(tokens, block_size=block_size):
         total += float(next_token_loss(net, batch)) * batch[1].numel()
     return total / (len(tokens) - 1)
-
-
-def validation_tokens(trained: Trained) -> Tensor:
-    """The validation split that a checkpoint's run was measured on.
-
-    Raises:
-        UserError: the text is gone or is not the one that the run was trained on.
-    """
-    path, split = trained.config["data"]["path"], trained.config["data"]["split"]
-    text = shakespeare() if path is None else read_text(path)
-    if sha256(text) != trained.corpus_sha256:
-        raise UserError(f"data.path={path} has changed since the run was trained: name the text to measure with --text")
-    return split_tokens(trained.tokenizer.encode(text), split)[1]
 
 
 def perplexity(loss: float) -> float:

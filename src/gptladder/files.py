@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from gptladder.errors import UserError
+
 STAGING_SUFFIX = ".part"
 
 
@@ -30,6 +32,22 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         staged.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def write_all(made: dict[str, bytes], directory: Path) -> None:
+    """Write some files, by name, into the directory that a user gave as ``--out``.
+
+    Raises:
+        UserError: one of them cannot be written.
+    """
+    for name, content in made.items():
+        try:
+            with replacing(directory / name) as file:
+                file.write(content)
+        except OSError as error:
+            raise UserError(
+                f"{directory / name} cannot be written ({error.strerror}): name another directory with --out"
+            ) from None
 
 
 def sweep_staging(directory: Path) -> None:

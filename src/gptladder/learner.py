@@ -9,12 +9,12 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gptladder.blocks import Batch
+from gptladder.loss import next_token_loss
 from gptladder.stretch import Stretch
 from gptladder.update import Update
 
@@ -125,10 +125,3 @@ class Learner(L.LightningModule):
         # would count one short.
         for logger in self.loggers:
             logger.log_metrics(values, step=step)
-
-
-def next_token_loss(net: nn.Module, batch: Batch) -> Tensor:
-    """Mean cross-entropy, in nats, of every next token in a batch."""
-    x, y = batch
-    # In fp32 whatever the net computes in: a mean in bf16 has three digits.
-    return F.cross_entropy(net(x).flatten(0, 1).float(), y.flatten())  # (B, T, V), (B, T) -> ()

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gptladder.assembly import build_data, build_learner, build_trainer
 from gptladder.errors import UserError
-from gptladder.learner import next_token_loss
+from gptladder.loss import next_token_loss
 from gptladder.model import count_parameters
 from gptladder.run import Run
 from gptladder.sweep import Job, SweepError

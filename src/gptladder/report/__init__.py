@@ -7,9 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from gptladder.errors import UserError
-from gptladder.files import replacing
+from gptladder.files import write_all
 from gptladder.report.charts import curves, ladder, png
 from gptladder.report.collect import collect
+from gptladder.report.counting import yardstick
 from gptladder.report.page import html
 from gptladder.report.rows import Row, arranged
 from gptladder.report.tables import comma_separated, fitted, latex, markdown
@@ -35,24 +36,17 @@ def write_report(directory: Path, out: Path | None = None) -> list[Row]:
     rows = arranged(collect(directory))
     if not rows:
         raise UserError(f"there is no run in {directory}: no result.json in it was written by train.py")
+    counts = yardstick(rows)
     title = directory.resolve().name
     made = {
-        "table.md": markdown(rows).encode(),
+        "table.md": markdown(rows, note=counts.note).encode(),
         "table.csv": comma_separated(rows).encode(),
         "table.tex": latex(rows).encode(),
         "curves.png": png(curves(rows)),
-        "ladder.png": png(ladder(rows)),
-        "report.html": html(rows, title=title).encode(),
+        "ladder.png": png(ladder(rows, counts)),
+        "report.html": html(rows, title=title, yardstick=counts).encode(),
     }
-    for name, content in made.items():
-        try:
-            with replacing((out or directory) / name) as file:
-                file.write(content)
-        except OSError as error:
-            where = (out or directory) / name
-            raise UserError(
-                f"{where} cannot be written ({error.strerror}): name another directory with --out"
-            ) from None
+    write_all(made, out or directory)
     return rows
 
 

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gptladder.report.colours import shades
+from gptladder.report.counting import Yardstick
 from gptladder.report.curves import Point, measured_curve, published_curve
 from gptladder.report.rows import Row, Spread
 
@@ -39,7 +40,7 @@ def png(figure: Figure) -> bytes:
 
 def curves(rows: list[Row]) -> Figure:
     """The val estimate of all rows against steps: mean and band over seeds, the published curve dotted."""
-    figure, axes = _canvas(
+    figure, axes = canvas(
         "val estimate, nats a character", "published: dotted", 11, max(6.5, LINE * min(len(rows), CROWD) + 1)
     )
     drawn: list[tuple[End, list[Point]]] = []
@@ -55,9 +56,12 @@ def curves(rows: list[Row]) -> Figure:
     return figure
 
 
-def ladder(rows: list[Row]) -> Figure:
-    """The last val estimate of each row as a step, its spread over seeds, and the published figure as a ring."""
-    figure, axes = _canvas(
+def ladder(rows: list[Row], yardstick: Yardstick | None = None) -> Figure:
+    """The last val estimate of each row as a step, its spread over seeds, the published figure as a ring.
+
+    Across them all lies what counting alone comes to.
+    """
+    figure, axes = canvas(
         "last val estimate, nats a character", "published: ring", min(max(6.0, 0.95 * len(rows)), 0.95 * CROWD), 5
     )
     spreads = [row.spread("val_estimate") if row.finished else None for row in rows]
@@ -74,13 +78,10 @@ def ladder(rows: list[Row]) -> Figure:
             axes.text(
                 place, 0.5, row.status, transform=axes.get_xaxis_transform(), ha="center", color=FAINT, fontsize=8
             )
-    level = len(rows) <= CROWD and max(len(row.label) for row in rows) <= LONGEST
-    slant = 0 if level else 30 if len(rows) <= CROWD else 90
-    axes.set_xticks(
-        range(len(rows)), [row.label for row in rows], rotation=slant, ha="right" if slant == 30 else "center"
-    )
-    axes.set_xlim(-0.6, len(rows) - 0.4)
+    _name_steps(axes, [row.label for row in rows])
     axes.margins(y=0.18)
+    if yardstick and yardstick.loss is not None:
+        _draw_yardstick(axes, yardstick.label, yardstick.loss)
     return figure
 
 
@@ -100,6 +101,21 @@ def _draw_step(axes: Axes, place: int, step: Spread, colour: str, *, figure_abov
     if figure_above:
         top = (place, step.mean + (step.std or 0))
         axes.annotate(f"{step.mean:.3f}", top, (0, 8), textcoords="offset points", ha="center", color=INK)
+
+
+def _name_steps(axes: Axes, labels: list[str]) -> None:
+    """Names level where they are short, slanted where they are long, upright in a crowd."""
+    level = len(labels) <= CROWD and max(map(len, labels)) <= LONGEST
+    slant = 0 if level else 30 if len(labels) <= CROWD else 90
+    axes.set_xticks(range(len(labels)), labels, rotation=slant, ha="right" if slant == 30 else "center")
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+
+
+def _draw_yardstick(axes: Axes, label: str, loss: float) -> None:
+    axes.axhline(loss, color=FAINT, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
+    # At the left, where the first rungs are far above it.
+    words, at = f"{label}  {loss:.3f}", axes.get_yaxis_transform()
+    axes.annotate(words, (0.01, loss), (0, 4), xycoords=at, textcoords="offset points", color=FAINT, fontsize=9.5)
 
 
 def _frame(axes: Axes, drawn: list[list[Point]]) -> None:
@@ -149,7 +165,8 @@ def _centre(group: list[float]) -> float:
     return sum(group) / len(group)
 
 
-def _canvas(title: str, legend: str, width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(title: str, legend: str, width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty chart in inches, with what it shows on its left shoulder and how on its right."""
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=12, color=INK, pad=14)

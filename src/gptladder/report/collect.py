@@ -88,6 +88,11 @@ class Reading:
         return config if isinstance(config, dict) else {}
 
     @property
+    def checkpoint(self) -> Path:
+        """Where its last weights are, if it left any."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
     def sample(self) -> str:
         return self.result.get("sample") or ""
 

@@ -6,7 +6,6 @@ import io
 import sys
 from base64 import b64encode
 from itertools import islice
-from pathlib import Path
 
 from PIL.Image import Image
 
@@ -32,27 +31,22 @@ def _run_with_attention(row: Row) -> Reading | None:
     """The first run that left weights with attention; told from its config, so that no checkpoint is opened in vain."""
     for run in row.finished:
         model = run.config.get("model")
-        if isinstance(model, dict) and model.get("n_layer") and run.sample and _checkpoint(run).is_file():
+        if isinstance(model, dict) and model.get("n_layer") and run.sample and run.checkpoint.is_file():
             return run
     return None
 
 
 def _maps(run: Reading) -> list[str]:
-    # Imported here: torch and Lightning take longer to load than a report without maps takes in all.
-    import torch
-
+    # Imported here: torch takes longer to load than a report without maps takes in all.
     from gptladder.attention import attention_weights
     from gptladder.checkpoint import load_trained
     from gptladder.picture import LONGEST, draw
+    from gptladder.threads import single_thread
 
-    trained = load_trained(_checkpoint(run))
+    trained = load_trained(run.checkpoint)
     prompt = run.sample[: min(trained.block_size, LONGEST)]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so few numbers: beside a sweep that fills the machine, a second thread only waits
-    try:
+    with single_thread():
         weights = attention_weights(trained.net, trained.tokenizer.encode(prompt).long())
-    finally:
-        torch.set_num_threads(threads)
     return [_embedded(draw(heads, list(prompt))) for heads in weights]
 
 
@@ -60,7 +54,3 @@ def _embedded(image: Image) -> str:
     file = io.BytesIO()
     image.save(file, "PNG")
     return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
-
-
-def _checkpoint(run: Reading) -> Path:
-    return run.path / "checkpoints" / "last.ckpt"

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from gptladder.report.colours import shades
+from gptladder.report.counting import Yardstick
 from gptladder.report.curves import measured_curve, published_curve
 from gptladder.report.maps import attention_maps
 from gptladder.report.rows import Row
@@ -17,9 +18,9 @@ from gptladder.report.tables import COLUMNS
 MEASURES = {"val_estimate": "val estimate", "val_loss": "exact val loss", "train_estimate": "train estimate"}
 
 
-def html(rows: list[Row], *, title: str) -> str:
+def html(rows: list[Row], *, title: str, yardstick: Yardstick | None = None) -> str:
     """The whole report; what runs and texts say is escaped wherever it appears."""
-    return _template().render(
+    return template("page.html.j2").render(
         title=title,
         rows=rows,
         columns=COLUMNS,
@@ -27,6 +28,7 @@ def html(rows: list[Row], *, title: str) -> str:
         maps=attention_maps(rows),
         measures=MEASURES,
         lines=_lines(rows),
+        yardstick=yardstick,
         origins=_origins(rows),
         plotly=get_plotlyjs(),
     )
@@ -58,8 +60,9 @@ def _origins(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page to be filled in, where whatever is filled in is escaped."""
     loader = PackageLoader("gptladder.report", package_path="")
     return Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template("page.html.j2")
+    ).get_template(name)

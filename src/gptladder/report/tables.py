@@ -93,15 +93,16 @@ COLUMNS = (
 )
 
 
-def markdown(rows: list[Row]) -> str:
-    """A pipe table, and under it what went wrong."""
+def markdown(rows: list[Row], *, note: str = "") -> str:
+    """A pipe table, and under it what there is to say of all rows, and what went wrong."""
     lines = [
         "| " + " | ".join(column.heading for column in COLUMNS) + " |",
         "|" + "|".join("---" if column.is_text else "---:" for column in COLUMNS) + "|",
         *("| " + " | ".join(_markdown(column.text(row)) for column in COLUMNS) + " |" for row in rows),
     ]
     failures = [f"- {_markdown(run.name)}: {_markdown(run.last_line)}" for row in rows for run in row.failures]
-    return "\n".join([*lines, *(["", "Failed:", "", *failures] if failures else []), ""])
+    notes = ["", _markdown(note)] if note else []
+    return "\n".join([*lines, *notes, *(["", "Failed:", "", *failures] if failures else []), ""])
 
 
 def latex(rows: list[Row]) -> str:

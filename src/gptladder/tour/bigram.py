@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gptladder.learner import next_token_loss
+from gptladder.loss import next_token_loss
 from gptladder.model import Bigram
 from gptladder.sampling import generate
 from gptladder.tour.batch import first_batch

@@ -7,8 +7,7 @@ from functools import cache
 
 from torch import Tensor
 
-from gptladder.blocks import Batch, RandomBlocks
-from gptladder.data import split_tokens
+from gptladder.blocks import Batch, RandomBlocks, split_tokens
 from gptladder.text import shakespeare
 from gptladder.tokenizer import CharTokenizer
 

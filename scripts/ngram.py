@@ -1,0 +1,85 @@
+"""How far counting gets without a network: ``python scripts/ngram.py [--order N ...] [--text FILE | --run DIR]``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gptladder.command import Parser, script
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gptladder.tokenizer import CharTokenizer
+
+BLOCK_SIZE = 8  # of all rungs but the last
+HEADING = "order  context  exact val loss  bits/char  in blocks of {:<4} seconds"
+LINE = "{order:>5}  {context:>7}  {val_loss:>14.4f}  {val_bits_per_char:>9.4f}  {in_blocks:>16.4f} {seconds:>7.2f}"
+
+
+def main() -> None:
+    """Print the exact loss of counts of each order, made and measured on the splits of the rungs."""
+    parser = Parser(description="How far counting gets without a network, measured as the rungs are.")
+    parser.add_argument(
+        "--order", type=int, nargs="+", default=range(1, 7), help="each sees one token less (default 1 to 6)"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--text", type=Path, help="a UTF-8 file instead of Tiny Shakespeare, in characters, split 90/10"
+    )
+    source.add_argument("--run", type=Path, help="a run directory: its text, split, tokenizer and block size")
+    parser.add_argument("--json", action="store_true", help="print one JSON object an order")
+    arguments = parser.parse_args()
+
+    train, val, tokenizer, block_size = measured_on(arguments.text, arguments.run)
+    rows = [figures(order, train, val, tokenizer, block_size) for order in arguments.order]
+    if arguments.json:
+        print("\n".join(map(json.dumps, rows)))
+        return
+    print(HEADING.format(block_size))
+    print("\n".join(LINE.format(**row) for row in rows))
+    print("context: tokens before every prediction, fewer only at the start of the split;")
+    print(f"in blocks: cut as a rung of block_size {block_size} sees it, from 1 token to {block_size}")
+
+
+def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, CharTokenizer, int]:
+    """Training and validation split, their tokenizer, and the block size to compare with."""
+    from gptladder.blocks import split_tokens
+    from gptladder.checkpoint import load_trained, recorded_splits
+    from gptladder.text import read_text, shakespeare
+    from gptladder.tokenizer import CharTokenizer
+
+    if run is not None:
+        trained = load_trained(run / "checkpoints" / "last.ckpt")
+        return *recorded_splits(trained), trained.tokenizer, trained.block_size
+    corpus = shakespeare() if text is None else read_text(text, key="--text")
+    tokenizer = CharTokenizer.from_text(corpus)
+    return *split_tokens(tokenizer.encode(corpus), 0.9), tokenizer, BLOCK_SIZE
+
+
+def figures(order: int, train: Tensor, val: Tensor, tokenizer: CharTokenizer, block_size: int) -> dict[str, float]:
+    """What one order comes to, and how long it takes to count and to measure."""
+    from gptladder.evaluation import bits_per_char
+    from gptladder.ngram import NGram
+    from gptladder.threads import single_thread
+
+    with single_thread():
+        started = time.perf_counter()
+        counts = NGram(train, order=order, vocab_size=tokenizer.vocab_size)
+        loss = counts.loss(val)
+        seconds = time.perf_counter() - started
+    return {
+        "order": order,
+        "context": order - 1,
+        "val_loss": loss,
+        "val_bits_per_char": bits_per_char(loss, tokens_per_char=len(val) / len(tokenizer.decode(val))),
+        "block_size": block_size,
+        "in_blocks": counts.loss(val, block_size=block_size),
+        "seconds": seconds,
+    }
+
+
+if __name__ == "__main__":
+    script(main)
