@@ -32,8 +32,8 @@ NETS = {
 def test_reading_piece_by_piece_gives_the_logits_of_the_whole(overrides: list[str]) -> None:
     net = built(*overrides)
     idx = torch.randint(11, (3, 8))
-    memory = Memory(8)
-    pieces = [memory.read(net, idx[:, :3]), *(memory.read(net, idx[:, i : i + 1]) for i in range(3, 8))]
+    memory = Memory(net, 8)
+    pieces = [memory.read(idx[:, :3]), *(memory.read(idx[:, i : i + 1]) for i in range(3, 8))]
     assert torch.allclose(torch.cat(pieces, dim=1), net(idx), atol=1e-4)
 
 

@@ -6,6 +6,7 @@ another as they were published. One file serves the benchmark as its baseline an
 """
 
 import argparse
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,8 +156,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     for rung in arguments.rungs:
         steps = 2999 if rung in ("bigram", "embedding") else 4999
+        started = time.perf_counter()
         step, train_loss, val_loss = train(Settings(rung), arguments.text.read_text(), steps)[-1]
-        print(f"{rung:<12} step {step}  train {train_loss:.4f}  val {val_loss:.4f}", flush=True)
+        seconds = time.perf_counter() - started
+        print(f"{rung:<12} step {step}  train {train_loss:.4f}  val {val_loss:.4f}  in {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

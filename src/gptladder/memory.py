@@ -28,21 +28,24 @@ class Memory:
     Parts that look back have an attribute ``memory``: this object while ``read`` runs, ``NO_MEMORY`` otherwise.
 
     Args:
+        net: who reads.
         block_size: the most tokens it holds.
     """
 
-    def __init__(self, block_size: int) -> None:
+    def __init__(self, net: nn.Module, block_size: int) -> None:
+        self.net = net
+        self.parts = [part for part in net.modules() if hasattr(part, "memory")]
         self.block_size = block_size
         self.length = 0
         self._kept: dict[nn.Module, tuple[Tensor, ...]] = {}
 
-    def read(self, net: nn.Module, idx: Tensor) -> Tensor:
+    def read(self, idx: Tensor) -> Tensor:
         """Logits ``(B, t, V)`` of ``t`` more tokens, ``(B, t)``, as if all before them were in the block as well.
 
         ``t`` is 1, or anything at the start.
         """
-        with self._lent_to(net):
-            logits: Tensor = net.forward(idx)
+        with self._lent():
+            logits: Tensor = self.net.forward(idx)
         self.length += idx.size(1)
         return logits
 
@@ -61,14 +64,13 @@ class Memory:
         return torch.empty(shape, dtype=made.dtype, device=made.device)
 
     @contextmanager
-    def _lent_to(self, net: nn.Module) -> Iterator[None]:
-        parts = [part for part in net.modules() if hasattr(part, "memory")]
-        for part in parts:
+    def _lent(self) -> Iterator[None]:
+        for part in self.parts:
             part.memory = self  # type: ignore[assignment]
         try:
             yield
         finally:
-            for part in parts:
+            for part in self.parts:
                 part.memory = NO_MEMORY  # type: ignore[assignment]
 
 

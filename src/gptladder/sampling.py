@@ -57,13 +57,13 @@ def _continued(
     top_k: int | None,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    memory = Memory(block_size)
+    memory = Memory(net, block_size)
     new = idx = idx[:, -block_size:]
     for _ in range(n_tokens):
         # Past the end of the block every token moves to another place in it: what was kept of them holds no more.
         fits = memory.length + new.size(1) <= block_size
         # Never compiled: each new length would be compiled anew.
-        logits = (memory.read(net, new) if fits else net.forward(idx))[:, -1]  # (B, V)
+        logits = (memory.read(new) if fits else net.forward(idx))[:, -1]  # (B, V)
         new = _draw(logits, temperature, top_k, generator)
         idx = torch.cat([idx, new], dim=1)[:, -block_size:]
         yield new.squeeze(1)

@@ -1,0 +1,1 @@
+"""What ``scripts/benchmark.py`` measures: each the time of something here against something else, in turn."""
