@@ -137,7 +137,11 @@ def _check_same(record: dict[str, Any], checkpoint: Path) -> None:
 def _hush() -> None:
     """Silence what Lightning says that does not apply here."""
     # "GPU available", tips for other products, "max_steps reached": our own lines say what matters.
-    for chatter in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed"):
+    for chatter in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.fabric.utilities.distributed",
+        "lightning.pytorch.tuner.lr_finder",
+    ):
         logging.getLogger(chatter).setLevel(logging.WARNING)
     # Lightning 2.6 asks torch 2.13 in a way that is on its way out; nothing that a user could mend.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")

@@ -82,7 +82,7 @@ class Learner(L.LightningModule):
             clip=self.gradient_clip_val,
         )
 
-    def training_step(self, stretch: Stretch, batch_idx: int) -> None:
+    def training_step(self, stretch: Stretch, batch_idx: int) -> dict[str, Tensor]:
         for step, batches in enumerate(stretch, start=self.global_step + 1):
             lr = self.lr
             try:
@@ -92,6 +92,7 @@ class Learner(L.LightningModule):
             # Logged only where somebody reads it: on a rung this small, logging every step would cost more than it.
             if step % self.log_every_n_steps == 0:
                 self._log({"train/loss": loss.item(), "lr": lr, "tokens": step * self.tokens_per_step}, step)
+        return {"loss": loss}  # of the last step, for callbacks
 
     def on_validation_epoch_start(self) -> None:
         self.sums = torch.zeros(len(MEASURES), 2, dtype=torch.float64, device=self.device)

@@ -49,7 +49,8 @@ def panel(result: dict[str, Any], path: Path) -> Panel:
 def _rows(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
     rate = result["tokens_per_second"]
     yield "parameters", Text(f"{result['params']:,}")
-    yield "steps", Text(f"{result['step']:,}   {result['tokens']:,} tokens, {rate:,} a second")
+    speed = f"   {result['tokens']:,} tokens, {rate:,} a second" if rate else "   nothing was trained"
+    yield "steps", Text(f"{result['step']:,}{speed}")
     yield "estimate", _figures(result["train_estimate"], result["val_estimate"])
     yield from _published(result)
     yield "exact val loss", Text(f"{result['val_loss']:.4f}   {result['val_bits_per_char']:.4f} bits a character")

@@ -1,0 +1,52 @@
+"""The learning rate at which the loss falls fastest, before anything is learnt for good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import LearningRateFinder
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gptladder.files import replacing
+
+
+class FindLR(LearningRateFinder):
+    """Lightning's range test: a few steps at ever higher rates, a picture, a suggestion, and the weights put back.
+
+    The run ends there: nothing is trained with what was found unless the user says so.
+
+    Args:
+        run_dir: gets ``lr_find.png`` and ``lr_find.json``.
+        min_lr, max_lr: the range.
+        n_steps: how many rates are tried.
+
+    Smith 2015, "Cyclical Learning Rates for Training Neural Networks".
+    """
+
+    def __init__(self, *, run_dir: str, min_lr: float, max_lr: float, n_steps: int) -> None:
+        super().__init__(min_lr=min_lr, max_lr=max_lr, num_training_steps=n_steps, update_attr=False)
+        self.run_dir = Path(run_dir)
+        self._early_exit = True
+
+    def lr_find(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.datamodule.steps_per_stretch = 1  # type: ignore[attr-defined]  # each step has a rate of its own
+        try:
+            super().lr_find(trainer, pl_module)
+        finally:
+            if trainer.is_global_zero and self.optimal_lr is not None:
+                self._record()
+
+    def _record(self) -> None:
+        assert self.optimal_lr is not None
+        suggestion = self.optimal_lr.suggestion()
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        FigureCanvasAgg(figure)
+        self.optimal_lr.plot(suggest=True, ax=figure.add_subplot())
+        with replacing(self.run_dir / "lr_find.png") as file:
+            figure.savefig(file, format="png", dpi=120)
+        with replacing(self.run_dir / "lr_find.json") as file:
+            file.write(json.dumps({"suggestion": suggestion, **self.optimal_lr.results}).encode())
+        print(f"suggested: optimizer.lr={suggestion:.2g}   picture: {self.run_dir / 'lr_find.png'}")
