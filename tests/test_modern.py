@@ -8,7 +8,7 @@ from conftest import composed
 from gptladder.attention import Attention
 from gptladder.embedding import TokenEmbedding, WithPairs, WithPrevious
 from gptladder.errors import UserError
-from gptladder.initialisation import output_projections
+from gptladder.initialisation import NARROW, output_projections
 from gptladder.loss import next_token_loss
 from gptladder.model import GPT, count_parameters
 from gptladder.optimizer import Together, adamw_decaying_matrices, muon
@@ -136,6 +136,7 @@ def test_layers_that_begin_at_zero_add_nothing_and_the_head_guesses() -> None:
     for layer in net.layers:
         assert torch.equal(layer(x), x)
     assert net(torch.randint(VOCAB, (2, 8))).abs().max() == 0
+    assert net.embedding.table.weight.std().item() == pytest.approx(NARROW, rel=0.05)
 
 
 def test_gpt2s_draws_are_narrow_and_narrower_where_layers_add_up() -> None:

@@ -12,6 +12,9 @@ from gptladder.attention import Attention
 if TYPE_CHECKING:
     from gptladder.model import GPT
 
+# Of the tables of `zero`: any value from 0.2 to 0.5 gives the same loss in the speedrun, 1 gives 0.015 more.
+NARROW = 0.3
+
 
 def lecture(net: GPT) -> None:
     """Leave the draws of torch's own layers, as the lecture does."""
@@ -35,7 +38,13 @@ def gpt2(net: GPT) -> None:
 
 
 def zero(net: GPT) -> None:
-    """Let every sublayer add nothing at first, and the head guess (Zhang et al. 2019, "Fixup"; Bachlechner 2020)."""
+    """Let every sublayer add nothing at first, and the head guess (Zhang et al. 2019, "Fixup"; Bachlechner 2020).
+
+    Tables are drawn narrower than torch's unit normals, so that the few steps of a short run can turn them.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=NARROW)
     for module in (*output_projections(net), net.head):
         for parameter in module.parameters():
             nn.init.zeros_(parameter)
