@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,31 @@ def command(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         text=True,
         timeout=300,
     )
+
+
+@pytest.fixture
+def tried(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Put on record what a test did to the program: ``tried(kills=3)``; the terminal's last line adds them all up."""
+
+    def record(**counts: int) -> None:
+        for what, number in counts.items():
+            record_property(f"tried {what}", number)
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was tried on the program, and how often it lost or changed something."""
+    counts: Counter[str] = Counter()
+    for report in [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]:
+        for name, number in report.user_properties:
+            if name.startswith("tried ") and report.when == "call":
+                counts[name.removeprefix("tried ").replace("_", " ")] += int(str(number))
+    if counts:
+        lost = [report for kind in ("failed", "error") for report in terminalreporter.getreports(kind)]
+        lost = [report for report in lost if "test_trust_" in report.nodeid]
+        said = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
+        terminalreporter.write_line(f"tried: {said}; losses of data found: {len(lost)}")
 
 
 @pytest.fixture(scope="session")

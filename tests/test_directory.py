@@ -69,7 +69,7 @@ def test_a_directory_may_have_any_name(name: str, tmp_path: Path) -> None:
 def test_only_a_run_can_be_gone_on_with(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"resume={name} is not a run directory"):
-        entered(name, others=[])
+        entered(name, others=[], conf=CONF)
 
 
 def test_a_run_goes_on_where_its_paths_were_meant_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,10 +77,10 @@ def test_a_run_goes_on_where_its_paths_were_meant_from(tmp_path: Path, monkeypat
     started.mkdir()
     elsewhere.mkdir()
     (run / ".hydra").mkdir(parents=True)
-    (run / ".hydra" / "config.yaml").touch()
+    (run / ".hydra" / "config.yaml").write_text("seed: 1\n")
     (run / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": {"runtime": {"cwd": str(started)}}}))
     monkeypatch.chdir(elsewhere)
-    resuming(entered("../run", others=[]))
+    resuming(entered("../run", others=[], conf=CONF))
     assert Path.cwd() == started
 
 

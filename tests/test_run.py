@@ -67,7 +67,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
 
 
 def test_half_written_files_of_killed_processes_are_swept(tmp_path: Path) -> None:
-    (tmp_path / ".last.ckpt.123.part").write_text("half")
+    (tmp_path / ".last.ckpt.99999999.part").write_text("half")
     (tmp_path / "last.ckpt").write_text("whole")
     sweep_staging(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

@@ -24,7 +24,10 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
             if not _finite(checkpoint.get(key)):
                 raise FloatingPointError(f"{key} holds no finite numbers any more: {path} stays as it is")
         with replacing(Path(path)) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch's own complaint of a file that the disk cut short
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _finite(value: Any) -> bool:

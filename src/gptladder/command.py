@@ -57,7 +57,7 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if resumed:
         others = [argument for argument in arguments if argument not in resumed[:1]]
-        path = directory.entered(resumed[0].removeprefix("resume="), others=others)
+        path = directory.entered(resumed[0].removeprefix("resume="), others=others, conf=conf)
         if Run(path).finished:
             print(f"{path} is finished: there is nothing to go on with")
             raise SystemExit

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import MISSING, OmegaConf
@@ -46,18 +48,42 @@ def is_sweep(overrides: list[str], conf: Path) -> bool:
         return bool(cfg.plan) or cfg.hydra.mode == RunMode.MULTIRUN
 
 
-def entered(directory: str, *, others: list[str]) -> Path:
+def entered(directory: str, *, others: list[str], conf: Path) -> Path:
     """The directory of a run to go on with.
 
     Raises:
-        UserError: there is no run, or other arguments are given.
+        UserError: there is no run, its config would build what no config in ``conf`` does, or other arguments are
+            given.
     """
     path = Path(directory).absolute()
     if not directory or not (path / CONFIG).is_file():
         raise UserError(f"resume={directory} is not a run directory: there is no {CONFIG} in it")
     if others:
         raise UserError(f"resume={directory} goes on with the run's own config: leave out {' '.join(others)}")
+    _check_harmless(path / CONFIG, conf)
     return path
+
+
+def _check_harmless(recorded: Path, conf: Path) -> None:
+    """Refuse a record that would have Hydra build, and so run, what the configs of this checkout do not."""
+    try:
+        config = yaml.safe_load(recorded.read_bytes())
+    except (OSError, ValueError, yaml.YAMLError):
+        raise UserError(f"{recorded} cannot be read as a config: start another run") from None
+    ours = {target for path in conf.rglob("*.yaml") for target in _targets(yaml.safe_load(path.read_bytes()))}
+    foreign = sorted({str(target) for target in _targets(config)} - ours)
+    if not isinstance(config, dict) or {"defaults", "hydra"} & config.keys():
+        raise UserError(f"{recorded} was not written by train.py: start another run")
+    if foreign:
+        raise UserError(f"{recorded} would run {foreign[0]}, which no file in {conf.name}/ names: add one that does")
+
+
+def _targets(node: Any) -> Iterator[Any]:
+    """What a config says is to be built."""
+    if isinstance(node, dict):
+        yield from (value for key, value in node.items() if key == "_target_")
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _targets(part)
 
 
 def resuming(path: Path) -> list[str]:

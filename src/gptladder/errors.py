@@ -14,6 +14,10 @@ class Refusal(UserError):  # noqa: N818 - a refusal, not an error of anybody
     """A mistake that concerns somebody else's run: it is said, and nothing of that run is touched."""
 
 
+class InUse(UserError):  # noqa: N818 - it will pass
+    """Another process is writing in a run directory."""
+
+
 def nearest(name: str, names: Iterable[str], *, otherwise: Iterable[str] | None = None) -> str:
     """Say which of ``names`` was probably meant; if none is close, list them all, or those of ``otherwise``."""
     names = sorted(names)

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from gptladder.errors import UserError
-from gptladder.files import replacing
+from gptladder.files import write_all
 
 # What of a config concerns others; where the run wrote and what it showed does not.
 TOLD = ("rung", "seed", "data", "tokenizer", "model", "optimizer", "scheduler", "trainer", "hardware")
@@ -27,9 +27,7 @@ def export(record: dict[str, Any], weights: dict[str, Tensor], directory: Path) 
     """
     config = {key: value for key, value in record["config"].items() if key in TOLD}
     meaning = json.dumps({**record, "config": config}, indent=1) + "\n"
-    for name, content in ((MEANING, meaning.encode()), (WEIGHTS, save(weights))):
-        with replacing(directory / name) as file:
-            file.write(content)
+    write_all({MEANING: meaning.encode(), WEIGHTS: save(weights)}, directory)
     return directory / WEIGHTS
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from gptladder.errors import UserError
 
 STAGING_SUFFIX = ".part"
@@ -51,9 +53,11 @@ def write_all(made: dict[str, bytes], directory: Path) -> None:
 
 
 def sweep_staging(directory: Path) -> None:
-    """Remove what killed processes left half-written."""
+    """Remove what killed processes left half-written; what a living one writes stays."""
     for path in directory.glob(f".*{STAGING_SUFFIX}"):
-        path.unlink(missing_ok=True)
+        writer = path.name.removesuffix(STAGING_SUFFIX).rpartition(".")[2]
+        if not (writer.isdecimal() and int(writer) != os.getpid() and psutil.pid_exists(int(writer))):
+            path.unlink(missing_ok=True)
 
 
 def _sync_directory(directory: Path) -> None:

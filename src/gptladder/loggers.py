@@ -29,6 +29,9 @@ LAYOUT = {
 }
 
 
+HEADER = "step,name,value"
+
+
 class TensorBoard(TensorBoardLogger):
     """Event files in ``tensorboard/`` of the run directory, one for each time that the run is started."""
 
@@ -108,7 +111,7 @@ class CSV(Logger):
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if is_new:
-                writer.writerow(("step", "name", "value"))
+                writer.writerow(HEADER.split(","))
             writer.writerows((step, name, value) for name, value in metrics.items())
 
     @rank_zero_only
@@ -116,8 +119,12 @@ class CSV(Logger):
         """Drop the lines that an interrupted run wrote past the step at which it goes on."""
         if not self.path.exists():
             return
-        header, *lines = self.path.read_text().splitlines()
-        kept = [line for line in lines if line.count(",") == 2 and int(line.split(",")[0]) <= step]
+        sweep_staging(self.path.parent)
+        header, *lines = self.path.read_text().split("\n")[:-1] or [""]  # after the last line end, half a line at most
+        if header != HEADER:  # killed before there was a single whole line
+            self.path.unlink()
+            return
+        kept = [line for line in lines if int(line.split(",")[0]) <= step]
         with replacing(self.path) as file:
             file.write("\n".join([header, *kept, ""]).encode())
 

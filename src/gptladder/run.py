@@ -19,8 +19,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gptladder import __version__
-from gptladder.errors import Refusal, UserError
+from gptladder.errors import InUse, Refusal, UserError
 from gptladder.files import replacing, sweep_staging
+
+# Seconds that an attempt to enter waits, because looking whether a directory is in use takes its lock for a moment.
+LOOKING = 1.0
 
 
 class Run:
@@ -81,8 +84,9 @@ class Run:
         held, wanted = self.result.get("config_hash"), identity["config_hash"]
         if held not in (None, wanted):
             raise Refusal(f"{self.path} holds another run (config {held}, not {wanted}): choose another directory")
-        sweep_staging(self.path)
-        sweep_staging(self.checkpoints)
+        if _writes():  # what another process of this run is writing is not stale
+            sweep_staging(self.path)
+            sweep_staging(self.checkpoints)
         self.write(status="running", error=None, **identity, **_circumstances())
 
     @contextmanager
@@ -90,9 +94,9 @@ class Run:
         """Hold the directory, and put whatever ends the body on record before it goes on to whoever handles it.
 
         Raises:
-            UserError: another process is writing there.
+            InUse: another process is writing there.
         """
-        with self._held():
+        with self.held():
             self.result = self.read(self.path)
             self._entered = time.perf_counter()
             self._seconds_before = self.result.get("wall_seconds", 0.0)
@@ -111,14 +115,19 @@ class Run:
             return True
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
+        """Keep every other process from writing in the directory.
+
+        Raises:
+            InUse: another process is writing there.
+        """
         if not _writes():
             yield
             return
         try:
-            lock = self._lock().acquire()
+            lock = self._lock().acquire(timeout=LOOKING)
         except Timeout:
-            raise UserError(f"{self.path} is being written by another process: wait, or choose another") from None
+            raise InUse(f"{self.path} is being written by another process: wait, or choose another") from None
         with lock:
             yield
 
@@ -128,11 +137,15 @@ class Run:
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
+        # A job of a sweep has no other place to say what is wrong with it.
+        goes_on = "config_hash" in self.result and "job" not in self.result
         try:
             yield
         except Refusal:
             raise
         except BaseException as error:
+            if goes_on and isinstance(error, UserError):  # the run that began without this mistake is as it was
+                raise
             # Where there is no room left to say so, the error itself is what matters; the old record stays.
             with suppress(OSError):
                 self._end(*_ending(error))

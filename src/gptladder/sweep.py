@@ -11,10 +11,11 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.errors import UserError
+from gptladder.errors import InUse, UserError
 from gptladder.mistakes import check, explain
 from gptladder.naming import job_name, quoted
 from gptladder.run import Run
+from gptladder.text import read_text, sha256
 
 # What of a config decides what a run learns; the rest may change between two launches of one sweep.
 DECISIVE = ("seed", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
@@ -42,10 +43,15 @@ class Job:
         Raises:
             UserError: the directory holds a finished run of another config.
         """
-        if Run(self.directory).in_use:  # another sweep is at it
+        try:
+            with Run(self.directory).held():
+                return self._prepare(fresh=fresh)
+        except InUse:  # another sweep is at it
             return False
+
+    def _prepare(self, *, fresh: bool) -> bool:
         if fresh:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            _forget(self.directory)
         run = Run(self.directory)
         if run.finished:
             self._check_same()
@@ -60,10 +66,20 @@ class Job:
     def _check_same(self) -> None:
         recorded = OmegaConf.load(self.directory / ".hydra" / "config.yaml")
         if _decisive(recorded) != _decisive(self.config):
-            raise UserError(
-                f"{self.directory} holds a finished run, and the configs changed since: "
-                "fresh=true starts over, sweep=NAME keeps both"
-            )
+            changed = "the configs"
+        elif not self._same_text():
+            changed = "the text"
+        else:
+            return
+        raise UserError(
+            f"{self.directory} holds a finished run, and {changed} changed since: "
+            "fresh=true starts over, sweep=NAME keeps both"
+        )
+
+    def _same_text(self) -> bool:
+        assert self.config is not None
+        path = self.config.data.path
+        return path is None or sha256(read_text(path)) == Run.read(self.directory)["corpus_sha256"]
 
 
 def describe(number: int, overrides: list[str], compose: Callable[[list[str]], DictConfig], conf: Path) -> Job:
@@ -130,6 +146,15 @@ def unfinished(jobs: list[Job]) -> str:
 
 def _reason(result: dict[str, Any]) -> str:
     return f": {result['error'].strip().splitlines()[-1]}" if result.get("error") else ""
+
+
+def _forget(directory: Path) -> None:
+    """Empty a run directory but for its lock, which is held."""
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != ".lock":
+            path.unlink(missing_ok=True)
 
 
 def _explained(error: Exception, conf: Path) -> str:

@@ -30,6 +30,14 @@ class Stopping(L.Callback):
             raise SystemExit(128 + number)
         self.received = number
 
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # After an evaluation, with which `last` was saved. A stretch may reach from one evaluation to the next, so
+        # that there is no other boundary.
+        if batch_idx and self._evaluates_now(trainer, batch_idx - 1) and self._received_by_any(trainer):
+            raise SystemExit(128 + (self.received or signal.SIGTERM))
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -50,9 +58,14 @@ class Stopping(L.Callback):
         return (batch_idx + 1) % trainer.val_check_batch == 0
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, pl_module, "fit")  # which Lightning leaves out after an exception
+        self._give_back()  # Lightning leaves teardown out after an exception
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._give_back()
+        if self.received is not None:  # in the last stretch or its evaluation: the next to go on has only to finish
+            signal.raise_signal(self.received)
+
+    def _give_back(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}

@@ -13,6 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from gptladder.files import replacing, sweep_staging
 from gptladder.run import Run
 from gptladder.sweep import Job, describe, refuse_if_hopeless, report, settle, unfinished
 from gptladder.workers import told_of_signals
@@ -38,8 +39,9 @@ class LadderSweeper(BasicSweeper):
             return show_plan(jobs)
         refuse_if_hopeless(jobs)
         directory = Path(self.config.hydra.sweep.dir)
-        directory.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, directory / "multirun.yaml")
+        sweep_staging(directory)
+        with replacing(directory / "multirun.yaml") as file:
+            file.write(OmegaConf.to_yaml(self.config).encode())
         left = [job for job in jobs if job.prepare(fresh=self.config.fresh)]
         try:
             if left:
