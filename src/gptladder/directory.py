@@ -43,6 +43,8 @@ def claimed(overrides: list[str], conf: Path) -> Iterator[Path]:
 def is_sweep(overrides: list[str], conf: Path) -> bool:
     """Whether the command is a sweep without saying ``-m``: an experiment that is one, or a plan of any run."""
     decisive = [word for word in overrides if word.lstrip("+").startswith(("experiment=", "plan="))]
+    if not decisive:
+        return False
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
         cfg = compose("train", decisive, return_hydra_config=True)
         return bool(cfg.plan) or cfg.hydra.mode == RunMode.MULTIRUN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +54,12 @@ class LadderSweeper(BasicSweeper):
 
     def _launch(self, jobs: list[Job]) -> None:
         assert self.launcher is not None
-        runs = [Run(job.directory) for job in jobs]
-        # In this very process a job hears of signals itself.
-        with nullcontext() if isinstance(self.launcher, BasicLauncher) else told_of_signals(runs):
+        if isinstance(self.launcher, BasicLauncher):  # in this very process a job hears of signals itself
             self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
+            return
+        with told_of_signals([Run(job.directory) for job in jobs]):
+            # The last first: on a ladder they take longest, and begun last one would run on alone.
+            self.launcher.launch([job.overrides for job in reversed(jobs)], initial_job_idx=0)
 
     def _jobs(self, arguments: list[str], loader: ConfigLoader, config: DictConfig) -> list[Job]:
         parser = OverridesParser.create(config_loader=loader)
