@@ -141,6 +141,7 @@ def _hush() -> None:
         "lightning.pytorch.utilities.rank_zero",
         "lightning.fabric.utilities.distributed",
         "lightning.pytorch.tuner.lr_finder",
+        "lightning.pytorch.trainer.connectors.checkpoint_connector",
     ):
         logging.getLogger(chatter).setLevel(logging.WARNING)
     # Lightning 2.6 asks torch 2.13 in a way that is on its way out; nothing that a user could mend.
