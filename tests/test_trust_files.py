@@ -73,7 +73,9 @@ def test_a_run_that_saves_at_every_step_survives_30_kills(tmp_path: Path, tried:
         again = f"resume={run}"
     ended = Warm("train.py", again, cwd=tmp_path)
     assert (undisturbed.end(600), ended.end(600)) == (0, 0), ended.stderr
-    assert torch.equal(*(read_checkpoint(path / "checkpoints/last.ckpt")["TextData"]["global"] for path in (run, whole)))
+    assert torch.equal(
+        *(read_checkpoint(path / "checkpoints/last.ckpt")["TextData"]["global"] for path in (run, whole))
+    )
     assert read(run)["curve"] == read(whole)["curve"]
     assert not list(run.rglob("*.part"))
 

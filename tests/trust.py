@@ -13,7 +13,6 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import trained
 from gptladder.text import shakespeare
 from gptladder.update import Update
 

@@ -30,7 +30,9 @@ class Stopping(L.Callback):
             raise SystemExit(128 + number)
         self.received = number
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         # After an evaluation, with which `last` was saved. A stretch may reach from one evaluation to the next, so
         # that there is no other boundary.
         if batch_idx and self._evaluates_now(trainer, batch_idx - 1) and self._received_by_any(trainer):
