@@ -9,9 +9,11 @@ import os
 import resource
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +50,13 @@ class Warm:
         Warm.number = number = getattr(Warm, "number", 0) + 1
         said = cwd.parent / f"{cwd.name}-said-{number}"
         self.out, self.err = said.with_suffix(".out"), said.with_suffix(".err")
+        self.process = self._started(words, cwd, file_size, environment)
+
+    def _started(self, words: tuple[str, ...], cwd: Path, file_size: int | None, environment: dict[str, str]) -> Any:
         arguments = (words, str(cwd), file_size, environment, str(self.out), str(self.err))
-        self.process = forkserver.Process(target=_run, args=arguments)
-        self.process.start()
+        process = forkserver.Process(target=_run, args=arguments)
+        process.start()
+        return process
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process.pid is not None
@@ -82,6 +88,30 @@ class Warm:
     @property
     def stderr(self) -> str:
         return self.err.read_text() if self.err.exists() else ""
+
+
+class Cold(Warm):
+    """The same in an interpreter that starts from nothing, for commands that start processes of their own."""
+
+    def _started(self, words: tuple[str, ...], cwd: Path, file_size: int | None, environment: dict[str, str]) -> Any:
+        with self.out.open("w") as out, self.err.open("w") as err:
+            command = [sys.executable, str(ROOT / words[0]), *words[1:]]
+            return Interpreter(command, cwd=cwd, env={**os.environ, **environment}, stdout=out, stderr=err)
+
+
+class Interpreter(subprocess.Popen[bytes]):
+    """A process with the words of ``multiprocessing``."""
+
+    def is_alive(self) -> bool:
+        return self.poll() is None
+
+    def join(self, seconds: float | None = None) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(seconds)
+
+    @property
+    def exitcode(self) -> int | None:
+        return self.poll()
 
 
 def content(number: int) -> dict[str, Any]:

@@ -94,9 +94,9 @@ def resuming(path: Path) -> list[str]:
     if recorded.is_dir():
         os.chdir(recorded)  # where a relative data.path was meant from
     # Hydra composes the record like any config; its own settings are not in it.
-    settings = {"hydra.run.dir": path, "hydra.output_subdir": ".hydra/resumed"}
-    given = [f"{key}={quoted(str(value))}" for key, value in settings.items()]
-    return ["--config-path", str(path / ".hydra"), "--config-name", "config", *given, "hydra/job_logging=none"]
+    # Nor is it recorded again: a run that is refused is as it was.
+    given = [f"hydra.run.dir={quoted(str(path))}", "hydra.output_subdir=null", "hydra/job_logging=none"]
+    return ["--config-path", str(path / ".hydra"), "--config-name", "config", *given]
 
 
 def _wanted(overrides: list[str], conf: Path) -> Path:

@@ -18,6 +18,13 @@ class InUse(UserError):  # noqa: N818 - it will pass
     """Another process is writing in a run directory."""
 
 
+def mistake_in(error: BaseException | None) -> UserError | None:
+    """The user's mistake behind an error, which Hydra wraps in its own if a constructor found it."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def nearest(name: str, names: Iterable[str], *, otherwise: Iterable[str] | None = None) -> str:
     """Say which of ``names`` was probably meant; if none is close, list them all, or those of ``otherwise``."""
     names = sorted(names)

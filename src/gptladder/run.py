@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gptladder import __version__
-from gptladder.errors import InUse, Refusal, UserError
+from gptladder.errors import InUse, Refusal, UserError, mistake_in
 from gptladder.files import replacing, sweep_staging
 
 # Seconds that an attempt to enter waits, because looking whether a directory is in use takes its lock for a moment.
@@ -40,11 +40,13 @@ class Run:
     def read(path: Path) -> dict[str, Any]:
         """What ``result.json`` says; empty where there is none yet."""
         try:
-            result: dict[str, Any] = json.loads((path / "result.json").read_text())
+            result = json.loads((path / "result.json").read_text())
         except FileNotFoundError:
             return {}
         except ValueError:
-            raise UserError(f"{path}/result.json is not readable as JSON: move the directory away") from None
+            result = None
+        if not isinstance(result, dict):
+            raise UserError(f"{path}/result.json is not readable as the JSON of a run: move the directory away")
         return result
 
     @property
@@ -144,7 +146,7 @@ class Run:
         except Refusal:
             raise
         except BaseException as error:
-            if goes_on and isinstance(error, UserError):  # the run that began without this mistake is as it was
+            if goes_on and mistake_in(error) is not None:  # the run that began without this mistake is as it was
                 raise
             # Where there is no room left to say so, the error itself is what matters; the old record stays.
             with suppress(OSError):
@@ -165,7 +167,8 @@ def _ending(error: BaseException) -> tuple[str, str | None]:
     """Status and error of a run that did not reach its last step."""
     if not isinstance(error, Exception):  # SystemExit and KeyboardInterrupt, which signals end in
         return "interrupted", None
-    return "failed", str(error) if isinstance(error, UserError) else traceback.format_exc()
+    mistake = mistake_in(error)
+    return "failed", traceback.format_exc() if mistake is None else str(mistake)
 
 
 def _writes() -> bool:
