@@ -84,11 +84,12 @@ def test_fused_and_explicit_attention_give_the_same_numbers(
 
 
 def test_long_contexts_take_the_fused_kernel_and_short_ones_the_explicit_sum() -> None:
-    def way(block_size: int) -> str:
-        attention = Attention(8, block_size=block_size, n_head=1, head_size=8, scale=True, dropout=0.0)
+    def way(block_size: int, **options: bool) -> str:
+        attention = Attention(8, block_size=block_size, n_head=1, head_size=8, scale=True, dropout=0.0, **options)
         return attention.attend.__name__
 
     assert [way(SHORT_CONTEXT), way(SHORT_CONTEXT + 1)] == ["explicit", "fused"]
+    assert way(SHORT_CONTEXT + 1, fused=False) == "explicit"
 
 
 @pytest.mark.parametrize("length", [8, 64])

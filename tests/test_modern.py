@@ -34,6 +34,7 @@ OPTIONS = [
     {"tied": True},
     {"rotary": True},
     {"qk_norm": True},
+    {"fused": False, "block_size": 32},
     {"n_previous": 1},
     {"n_previous": 9},
     {"pairs": True},

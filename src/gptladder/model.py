@@ -73,6 +73,7 @@ class GPT(nn.Module):
         tied: the head reuses the table of tokens (Press & Wolf 2016).
         rotary: tell places by turning queries and keys.
         qk_norm: normalise queries and keys, head by head.
+        fused: let torch's fused kernel attend over long contexts; false is faster in bf16 on a CPU.
         n_previous: add embeddings of that many tokens just before to each token's own.
         pairs: add an embedding of the pair that each token makes with the one before it.
         init: first weights as the ``lecture`` draws them, as ``gpt2`` does, or ``zero`` in whatever writes into the
@@ -107,6 +108,7 @@ class GPT(nn.Module):
         tied: bool = False,
         rotary: bool = False,
         qk_norm: bool = False,
+        fused: bool = True,
         n_previous: int = 0,
         pairs: bool = False,
         init: Literal["lecture", "gpt2", "zero"] = "lecture",
@@ -149,6 +151,7 @@ class GPT(nn.Module):
                 dropout=dropout,
                 rotary=rotary,
                 qk_norm=qk_norm,
+                fused=fused,
             )
         )
         # The notebook that published `embedding` drew its head before its table; every other rung draws it last.
