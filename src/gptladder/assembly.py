@@ -120,7 +120,7 @@ def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> Non
     trainer.fit(learner, data, ckpt_path=run.last_checkpoint, weights_only=True)
     learner.eval()
     run.finish(
-        val_bits_per_char=bits_per_char(run.result["val_loss"]),
+        val_bits_per_char=bits_per_char(run.result["val_loss"], tokens_per_char=data.tokens_per_char),
         published=compare(config["rung"], recipe(config, data.corpus_sha256), run.result["curve"]),
         sample=sample(learner.net, data, SAMPLE_TOKENS),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from torch import Tensor, nn
 from gptladder.errors import UserError
 from gptladder.export import read_exported
 from gptladder.model import GPT, Bigram
-from gptladder.tokenizer import CharTokenizer
+from gptladder.tokenizer import Tokenizer
 
 # A checkpoint says by name what it holds; only these names are built.
 NETS: dict[str, type[nn.Module]] = {f"{net.__module__}.{net.__qualname__}": net for net in (Bigram, GPT)}
-TOKENIZERS = {"char": CharTokenizer}
+TOKENIZERS = {  # imported when one is met: two of them need libraries that are extras
+    "char": ("gptladder.tokenizer", "CharTokenizer"),
+    "gpt2": ("gptladder.gpt2", "GPT2Tokenizer"),
+    "bpe": ("gptladder.byte_pair", "BytePairTokenizer"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Trained:
     """A net with its weights, and what is needed to talk to it."""
 
     net: nn.Module
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     config: dict[str, Any]
     corpus_sha256: str
 
@@ -45,7 +50,7 @@ def load_trained(path: str | Path) -> Trained:
     """
     record, weights = read_exported(Path(path)) if Path(path).suffix == ".safetensors" else _read(path)
     try:
-        tokenizer = TOKENIZERS[record["tokenizer"]["kind"]].from_state(record["tokenizer"])
+        tokenizer = rebuilt(record["tokenizer"])
         arguments = dict(record["config"]["model"])
         net = NETS[arguments.pop("_target_")](**arguments, vocab_size=tokenizer.vocab_size)
         net.load_state_dict(weights)
@@ -55,6 +60,18 @@ def load_trained(path: str | Path) -> Trained:
         raise UserError(
             f"checkpoint {path} does not fit a net of this version ({what}): use the version that wrote it"
         ) from None
+
+
+def rebuilt(state: dict[str, Any]) -> Tokenizer:
+    """A tokenizer from the plain values that it was saved as.
+
+    Raises:
+        LookupError, TypeError, ValueError: they are of no tokenizer of ours.
+        UserError: the library that it needs is not installed.
+    """
+    module, name = TOKENIZERS[state["kind"]]
+    tokenizer: Tokenizer = getattr(import_module(module), name).from_state(state)
+    return tokenizer
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -3,45 +3,68 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gptladder.blocks import ConsecutiveBlocks
 from gptladder.checkpoint import Trained
-from gptladder.data import split_tokens
+from gptladder.encoded import encoded
 from gptladder.errors import UserError
 from gptladder.learner import next_token_loss
-from gptladder.text import read_text, sha256, shakespeare
+from gptladder.text import embedded, find_text, read_text
 
 
 @torch.inference_mode()
-def exact_loss(net: nn.Module, tokens: Tensor, *, block_size: int) -> float:
+def exact_loss(net: nn.Module, tokens: Tensor, *, block_size: int, vocab_size: int = 1) -> float:
     """Mean cross-entropy in nats over a whole text, each token but the first predicted once.
 
     Args:
         net: in evaluation mode.
         tokens: the encoded text, ``(N,)``, ``N >= 2``.
+        vocab_size: ``V``; where it is large, less goes through the net at once.
     """
     if len(tokens) < 2:
         raise UserError(f"a text of {len(tokens)} tokens has none to predict: give at least two")
     total = 0.0
-    for batch in ConsecutiveBlocks(tokens, block_size=block_size):
+    for batch in ConsecutiveBlocks(tokens, block_size=block_size, vocab_size=vocab_size):
         total += float(next_token_loss(net, batch)) * batch[1].numel()
     return total / (len(tokens) - 1)
 
 
-def validation_tokens(trained: Trained) -> Tensor:
-    """The validation split that a checkpoint's run was measured on.
+class Measured(NamedTuple):
+    """What a loss is measured on: tokens, ``(N,)``, and how many of them there are to a character."""
+
+    tokens: Tensor
+    tokens_per_char: float
+
+
+def validation_split(trained: Trained) -> Measured:
+    """What a checkpoint's run was measured on.
 
     Raises:
         UserError: the text is gone or is not the one that the run was trained on.
     """
     path, split = trained.config["data"]["path"], trained.config["data"]["split"]
-    text = shakespeare() if path is None else read_text(path)
-    if sha256(text) != trained.corpus_sha256:
+    text = embedded() if path is None else find_text(path)
+    if text.sha256 != trained.corpus_sha256:
         raise UserError(f"data.path={path} has changed since the run was trained: name the text to measure with --text")
-    return split_tokens(trained.tokenizer.encode(text), split)[1]
+    train, val = text.split(split)
+    tokens = encoded(train, val, trained.tokenizer).val
+    return Measured(tokens, len(tokens) / len(val))
+
+
+def other_text(trained: Trained, path: Path) -> Measured:
+    """Another text, as a checkpoint's tokenizer encodes it.
+
+    Raises:
+        UserError: the text cannot be read, or not be encoded.
+    """
+    text = read_text(path, key="--text")
+    tokens = trained.tokenizer.encode(text)
+    return Measured(tokens, len(tokens) / len(text))
 
 
 def perplexity(loss: float) -> float:
@@ -49,6 +72,6 @@ def perplexity(loss: float) -> float:
     return float(torch.tensor(loss, dtype=torch.float64).exp())
 
 
-def bits_per_char(loss: float, *, tokens_per_char: float = 1.0) -> float:
+def bits_per_char(loss: float, *, tokens_per_char: float) -> float:
     """A loss in nats a token as bits a character, which compares runs of different tokenizers."""
     return loss * tokens_per_char / math.log(2)

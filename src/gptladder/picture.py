@@ -50,7 +50,8 @@ def _draw_head(weights: list[list[float]], labels: list[str], title: str) -> Ima
 
 def _visible(label: str) -> str:
     r"""A token as a reader can see it: a space as ``_``, a line end as ``\n``."""
-    return "_" if label == " " else repr(label)[1:-1]
+    shown = "_" if label == " " else repr(label)[1:-1]
+    return shown if len(shown) <= 3 else f"{shown[:2]}…"  # a cell is no wider
 
 
 def _shade(weight: float) -> tuple[int, int, int]:

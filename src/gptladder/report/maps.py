@@ -44,16 +44,17 @@ def _maps(run: Reading) -> list[str]:
     from gptladder.attention import attention_weights
     from gptladder.checkpoint import load_trained
     from gptladder.picture import LONGEST, draw
+    from gptladder.tokenizer import labels
 
     trained = load_trained(_checkpoint(run))
-    prompt = run.sample[: min(trained.block_size, LONGEST)]
+    tokens = trained.tokenizer.encode(run.sample)[: min(trained.block_size, LONGEST)].long()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so few numbers: beside a sweep that fills the machine, a second thread only waits
     try:
-        weights = attention_weights(trained.net, trained.tokenizer.encode(prompt).long())
+        weights = attention_weights(trained.net, tokens)
     finally:
         torch.set_num_threads(threads)
-    return [_embedded(draw(heads, list(prompt))) for heads in weights]
+    return [_embedded(draw(heads, labels(trained.tokenizer, tokens.tolist()))) for heads in weights]
 
 
 def _embedded(image: Image) -> str:
