@@ -50,7 +50,7 @@ def _draw_head(weights: list[list[float]], labels: list[str], title: str) -> Ima
 
 def _visible(label: str) -> str:
     r"""A token as a reader can see it: a space as ``_``, a line end as ``\n``."""
-    shown = "_" if label == " " else repr(label)[1:-1]
+    shown = repr(label)[1:-1].replace(" ", "_")
     return shown if len(shown) <= 3 else f"{shown[:2]}…"  # a cell is no wider
 
 

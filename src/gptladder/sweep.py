@@ -17,7 +17,7 @@ from gptladder.naming import job_name, quoted
 from gptladder.run import Run
 
 # What of a config decides what a run learns; the rest may change between two launches of one sweep.
-DECISIVE = ("seed", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
+DECISIVE = ("seed", "init_from", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
 
 
 class SweepError(Exception):
