@@ -32,6 +32,7 @@ class TextData(L.LightningDataModule):
             one evaluates cannot change what is learnt.
         estimate_batches: random batches of one estimate.
         seed: seeds the independent generators.
+        cache: the directory for encodings of large texts; ``None`` is the user's, ``False`` none.
 
     Raises:
         UserError: the text cannot be read, or a split is shorter than a block.
@@ -48,6 +49,7 @@ class TextData(L.LightningDataModule):
         stream: Literal["published", "independent"],
         estimate_batches: int,
         seed: int,
+        cache: str | bool | None = None,
     ) -> None:
         super().__init__()
         for key, number in (("batch_size", batch_size), ("estimate_batches", estimate_batches)):
@@ -57,6 +59,8 @@ class TextData(L.LightningDataModule):
             raise UserError(f"data.split={split} must lie between 0 and 1, such as 0.9")
         if stream not in ("published", "independent"):
             raise UserError(f"data.stream={stream} must be published or independent")
+        if cache is True or not isinstance(cache, str | bool | None):
+            raise UserError(f"data.cache={cache} must be a directory, null (the user's own) or false")
         self.block_size = block_size
         self.batch_size = batch_size
         self.estimate_batches = estimate_batches
@@ -67,7 +71,7 @@ class TextData(L.LightningDataModule):
         self.corpus_sha256 = text.sha256
         train, val = text.split(split)
         self.tokenizer = tokenizer(train, val)
-        self.train_tokens, self.val_tokens = encoded(train, val, self.tokenizer)
+        self.train_tokens, self.val_tokens = encoded(train, val, self.tokenizer, cache=cache)
         self._check_lengths()
         self.tokens_per_char = len(self.val_tokens) / len(val)  # of what is measured
         # None is torch's global generator.

@@ -47,12 +47,13 @@ def validation_split(trained: Trained) -> Measured:
     Raises:
         UserError: the text is gone or is not the one that the run was trained on.
     """
-    path, split = trained.config["data"]["path"], trained.config["data"]["split"]
+    data = trained.config["data"]
+    path, split = data["path"], data["split"]
     text = embedded() if path is None else find_text(path)
     if text.sha256 != trained.corpus_sha256:
         raise UserError(f"data.path={path} has changed since the run was trained: name the text to measure with --text")
     train, val = text.split(split)
-    tokens = encoded(train, val, trained.tokenizer).val
+    tokens = encoded(train, val, trained.tokenizer, cache=data.get("cache")).val
     return Measured(tokens, len(tokens) / len(val))
 
 

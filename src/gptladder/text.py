@@ -28,8 +28,8 @@ class File:
     name: str
     open: Callable[[], IO[bytes]]
 
-    def decoded(self) -> Iterator[str]:
-        """The characters, a block at a time.
+    def decoded(self, look: Callable[[bytes], object] = bool) -> Iterator[str]:
+        """The characters, a block at a time, each shown as bytes before.
 
         Raises:
             UserError: the bytes are not UTF-8 (with the offset), or cannot be read.
@@ -39,6 +39,7 @@ class File:
         with self.open() as file:
             while True:
                 block = file.read(BLOCK)
+                look(block)
                 held = len(decoder.getstate()[0])  # bytes of a character that the last block ended in
                 try:
                     yield decoder.decode(block, final=not block)
@@ -75,9 +76,7 @@ class Text:
         """The whole of some files, gone through once to check and to count it."""
         files, n_characters, digest = tuple(files), 0, hashlib.sha256()
         for file in files:
-            for piece in file.decoded():
-                n_characters += len(piece)
-                digest.update(piece.encode())
+            n_characters += sum(map(len, file.decoded(digest.update)))
         return cls(files, 0, n_characters, digest.hexdigest())
 
     def __len__(self) -> int:
@@ -91,7 +90,7 @@ class Text:
 
     def __iter__(self) -> Iterator[str]:
         held = ""
-        for piece in self._within():
+        for piece in self.blocks():
             held += piece
             seam = _last_seam(held)
             if seam or len(held) > LONGEST_PIECE:
@@ -101,8 +100,8 @@ class Text:
         if held:
             yield held
 
-    def _within(self) -> Iterator[str]:
-        """The part, cut wherever the blocks of the files end."""
+    def blocks(self) -> Iterator[str]:
+        """The same cut anywhere, for whom single characters are enough."""
         position = 0
         for file in self.files:
             for piece in file.decoded():

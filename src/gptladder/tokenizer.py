@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, Self
 
@@ -111,16 +112,17 @@ class CharTokenizer(Tokenizer):
         Raises:
             UserError: it has too many distinct characters for a vocabulary.
         """
-        characters: set[str] = set()
+        seen = np.zeros(sys.maxunicode + 1, dtype=bool)
         for text in texts:
-            for piece in [text] if isinstance(text, str) else text:
-                characters |= _new_characters(piece, characters)
+            for piece in [text] if isinstance(text, str) else text.blocks():
+                _look(piece, seen)
+        characters = np.flatnonzero(seen).tolist()
         if len(characters) > MOST_CHARACTERS:
             raise UserError(
                 f"data.path: the text has {len(characters):,} distinct characters, and tokenizer=char takes at most "
                 f"{MOST_CHARACTERS:,}: is it really text?"
             )
-        return cls("".join(sorted(characters)))
+        return cls("".join(map(chr, characters)))
 
     @property
     def vocab_size(self) -> int:
@@ -133,13 +135,14 @@ class CharTokenizer(Tokenizer):
             UserError: a character is outside the vocabulary (it is named, with its position).
         """
         if self._of_bytes is not None and text.isascii():
-            tokens = np.frombuffer(bytearray(text, "ascii").translate(self._of_bytes), dtype=np.uint8)
+            content = bytearray(text, "ascii").translate(self._of_bytes)
+            position, tokens = content.find(self._unknown), np.frombuffer(content, dtype=np.uint8)
         else:
             # Code points past the table all meet its last entry, which no character of the vocabulary owns.
             tokens = self._table.take(_code_points(text), mode="clip")
-        unknown = tokens == self._unknown
-        if unknown.any():
-            position = int(unknown.argmax())
+            unknown = tokens == self._unknown
+            position = int(unknown.argmax()) if unknown.any() else -1
+        if position >= 0:
             raise UserError(
                 f"character {text[position]!r} at position {position} is not in the vocabulary of "
                 f"{self.vocab_size} characters: use only characters of the training text"
@@ -158,16 +161,13 @@ class CharTokenizer(Tokenizer):
         return cls(state["vocabulary"])
 
 
-def _new_characters(text: str, known: set[str]) -> set[str]:
-    """The distinct characters of a text, those that are known already left out where that is faster."""
-    if text.isascii():
-        rest = text.encode().translate(None, delete="".join(filter(str.isascii, known)).encode())
-        return set(rest.decode())
-    if len(text) < MOST_CHARACTERS:
-        return set(text)
-    seen = np.zeros(0x110000, dtype=bool)
-    seen[_code_points(text)] = True
-    return set(map(chr, np.flatnonzero(seen).tolist()))
+def _look(text: str, seen: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+    """Mark the characters of a text, an entry of ``seen`` a code point."""
+    if text.isascii():  # what is left when all that was seen is deleted: twice as fast as NumPy
+        text = text.encode().translate(None, delete=np.flatnonzero(seen[:128]).astype(np.uint8).tobytes()).decode()
+    points = _code_points(text)
+    # To read the marks is cheaper than to set each anew.
+    seen[points[~seen.take(points, mode="clip")]] = True
 
 
 def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.uint32]]:
