@@ -12,13 +12,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from measures import ladder, race, step, writing
+from measures import ladder, race, step, texts, writing
 from measures.pairs import Row
 
 MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "step": step.measure,
     "start": ladder.measure_start,
     "writing": writing.measure,
+    "encoding": texts.measure_encoding,
+    "growth": texts.measure_growth,
     "speedrun": race.measure_speedrun,
     "marathon": race.measure_marathon,
     "rung": ladder.measure_rung,

@@ -16,24 +16,22 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 
-    from gptladder.checkpoint import load_trained, recorded_splits
-    from gptladder.evaluation import bits_per_char, exact_loss, perplexity
-    from gptladder.text import read_text
+    from gptladder.checkpoint import load_trained
+    from gptladder.evaluation import bits_per_char, exact_loss, other_text, perplexity, validation_split
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
-    tokens = (
-        trained.tokenizer.encode(read_text(arguments.text, key="--text"))
-        if arguments.text is not None
-        else recorded_splits(trained)[1]
-    )
-    loss = exact_loss(trained.net, tokens, block_size=trained.block_size)
-    figures = {"val_loss": loss, "val_bits_per_char": bits_per_char(loss), "perplexity": perplexity(loss)}
+    measured = other_text(trained, arguments.text) if arguments.text is not None else validation_split(trained)
+    tokens = measured.tokens
+    vocab_size = trained.tokenizer.vocab_size
+    loss = exact_loss(trained.net, tokens, block_size=trained.block_size, vocab_size=vocab_size)
+    bits = bits_per_char(loss, tokens_per_char=measured.tokens_per_char)
+    figures = {"val_loss": loss, "val_bits_per_char": bits, "perplexity": perplexity(loss)}
     if arguments.json:
         print(json.dumps({**figures, "tokens": len(tokens)}))
         return
     print(f"exact loss       {loss:.4f} nats a token, over {len(tokens) - 1:,} predictions")
     print(f"bits a character {figures['val_bits_per_char']:.4f}")
-    print(f"perplexity       {figures['perplexity']:.4f}")
+    print(f"perplexity       {figures['perplexity']:.4f} a token")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from gptladder.command import Parser, script
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gptladder.tokenizer import CharTokenizer
+    from gptladder.tokenizer import Tokenizer
 
 BLOCK_SIZE = 8  # of all rungs but the last
 HEADING = "order  context  exact val loss  bits/char  in blocks of {:<4} seconds"
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"in blocks: cut as a rung of block_size {block_size} sees it, from 1 token to {block_size}")
 
 
-def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, CharTokenizer, int]:
+def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, Tokenizer, int]:
     """Training and validation split, their tokenizer, and the block size to compare with."""
     from gptladder.blocks import split_tokens
     from gptladder.checkpoint import load_trained, recorded_splits
@@ -59,7 +59,7 @@ def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, Ch
     return *split_tokens(tokenizer.encode(corpus), 0.9), tokenizer, BLOCK_SIZE
 
 
-def figures(order: int, train: Tensor, val: Tensor, tokenizer: CharTokenizer, block_size: int) -> dict[str, float]:
+def figures(order: int, train: Tensor, val: Tensor, tokenizer: Tokenizer, block_size: int) -> dict[str, float]:
     """What one order comes to, and how long it takes to count and to measure."""
     from gptladder.evaluation import bits_per_char
     from gptladder.ngram import NGram

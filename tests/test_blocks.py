@@ -70,3 +70,11 @@ def test_ranks_share_one_estimate_without_overlap() -> None:
         return torch.cat(batches).tolist()
 
     assert sorted(draw(0, 2) + draw(1, 2)) == sorted(draw(0, 1))
+
+
+def test_a_large_vocabulary_goes_through_the_net_in_smaller_parts() -> None:
+    tokens = torch.arange(100_000)
+    few, many = (list(ConsecutiveBlocks(tokens, block_size=8, vocab_size=size)) for size in (65, 50_257))
+    assert max(x.numel() for x, _ in few) == 16_384
+    assert max(x.numel() for x, _ in many) * 50_257 <= 2**24
+    assert torch.equal(*(torch.cat([y.flatten() for _, y in blocks]) for blocks in (few, many)))

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from conftest import CONF, composed, trained
 from gptladder.assembly import build_data, build_learner
 from gptladder.checkpoint import load_trained
-from gptladder.evaluation import exact_loss, validation_tokens
+from gptladder.evaluation import exact_loss, validation_split
 from gptladder.learner import Learner
 from gptladder.text import shakespeare
 
@@ -75,7 +75,7 @@ def test_a_speedrun_comes_back_from_its_checkpoint_in_full_precision(text: str, 
     result = trained(tmp_path / "run", "experiment=speedrun", *SHORT, *SMALL, "data=text", f"data.path={text}")
     last = load_trained(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert {parameter.dtype for parameter in last.net.parameters()} == {torch.float32}
-    loss = exact_loss(last.net, validation_tokens(last), block_size=64)
+    loss = exact_loss(last.net, validation_split(last).tokens, block_size=64)
     assert result["val_loss"] == pytest.approx(loss, abs=0.01)
     assert result["val_loss"] < result["curve"][0]["val_loss"] - 0.5
 

@@ -8,8 +8,8 @@ import torch
 
 from conftest import composed, trained
 from gptladder.assembly import build_data, build_learner
-from gptladder.checkpoint import load_trained, recorded_splits
-from gptladder.evaluation import exact_loss
+from gptladder.checkpoint import load_trained
+from gptladder.evaluation import exact_loss, validation_split
 from gptladder.learner import Learner
 from gptladder.schedule import cosine
 
@@ -30,7 +30,7 @@ def test_a_run_is_measured_at_0_every_interval_and_the_last_step(
 def test_the_exact_loss_is_that_of_the_last_checkpoint_on_the_whole_validation_split(tmp_path: Path) -> None:
     result = trained(tmp_path, "model=multihead", *FEW, "logger=none")
     last = load_trained(tmp_path / "checkpoints" / "last.ckpt")
-    loss = exact_loss(last.net, recorded_splits(last)[1], block_size=8)
+    loss = exact_loss(last.net, validation_split(last).tokens, block_size=8)
     assert result["val_loss"] == pytest.approx(loss, abs=1e-6)
     assert result["val_bits_per_char"] == pytest.approx(loss / math.log(2), abs=1e-6)
 
@@ -68,7 +68,9 @@ def test_a_compiled_run_learns_the_same_and_its_checkpoint_is_portable(tmp_path:
     compiled = trained(tmp_path / "compiled", "model=multihead", *FEW, "logger=none", "hardware.compile=true")
     assert compiled["val_loss"] == pytest.approx(eager["val_loss"], abs=1e-4)
     last = load_trained(tmp_path / "compiled" / "checkpoints" / "last.ckpt")
-    assert exact_loss(last.net, recorded_splits(last)[1], block_size=8) == pytest.approx(compiled["val_loss"], abs=1e-4)
+    assert exact_loss(last.net, validation_split(last).tokens, block_size=8) == pytest.approx(
+        compiled["val_loss"], abs=1e-4
+    )
 
 
 def test_the_cosine_climbs_then_falls_to_its_final_fraction() -> None:

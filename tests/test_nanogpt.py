@@ -10,7 +10,7 @@ import torch
 from conftest import command, composed, trained
 from gptladder.assembly import build_data, build_learner
 from gptladder.checkpoint import load_trained
-from gptladder.evaluation import exact_loss, validation_tokens
+from gptladder.evaluation import exact_loss, validation_split
 from gptladder.text import shakespeare
 
 STEPS = 6
@@ -80,7 +80,7 @@ def test_a_tied_net_comes_back_from_its_checkpoint(text: Path, tmp_path: Path) -
     result = trained(tmp_path / "run", *SHORT, "data=text", f"data.path={text}", "logger=none")
     last = load_trained(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert last.net.head.weight is last.net.embedding.token.weight
-    loss = exact_loss(last.net, validation_tokens(last), block_size=64)
+    loss = exact_loss(last.net, validation_split(last).tokens, block_size=64)
     assert result["val_loss"] == pytest.approx(loss, abs=1e-5)
 
 

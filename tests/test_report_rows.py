@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import CONF, composed
-from gptladder.help import _in_order
+from gptladder.help import in_order
 from gptladder.report.collect import collect
 from gptladder.report.rows import LADDER, Row, arranged
 
@@ -35,7 +35,7 @@ def rows(directory: Path) -> list[Row]:
 
 
 def test_the_ladder_is_the_one_that_the_rungs_inherit() -> None:
-    assert [path.stem for path in _in_order(CONF / "model")] == list(LADDER)
+    assert [path.stem for path in in_order(CONF / "model")] == list(LADDER)
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,15 @@ def test_one_seed_that_drifts_is_not_outvoted(tmp_path: Path) -> None:
     (row,) = rows(tmp_path)
     assert row.status == "DRIFT"
     assert row.largest_difference == 3
+
+
+def test_losses_of_different_tokenizers_are_not_subtracted(tmp_path: Path) -> None:
+    for number, tokenizer in enumerate(("char", "char", "bpe")):
+        override = f"optimizer.lr={number + 1}e-3"
+        path = record(tmp_path, f"run{number}", override, f"tokenizer={tokenizer}", job=number, val_loss=2.0 + number)
+        configure(path, "model=layernorm", override, f"tokenizer={tokenizer}")
+    first, second, third = rows(tmp_path)
+    assert first.difference is None
+    assert second.difference is not None
+    assert second.difference.mean == 1.0
+    assert third.difference is None

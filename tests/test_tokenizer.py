@@ -1,13 +1,32 @@
-"""Text to tokens and back."""
+"""Text to tokens and back, whatever the tokenizer."""
+
+import io
+import sys
 
 import pytest
+import tiktoken
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptladder import text as text_module
+from gptladder.byte_pair import BytePairTokenizer
+from gptladder.checkpoint import rebuilt
 from gptladder.errors import UserError
-from gptladder.text import shakespeare
-from gptladder.tokenizer import CharTokenizer
+from gptladder.gpt2 import GPT2Tokenizer
+from gptladder.text import embedded, shakespeare
+from gptladder.tokenizer import CharTokenizer, Tokenizer, labels, spelled
+
+SPLITS = embedded().split(0.9)
+PAIRS = BytePairTokenizer.from_text(shakespeare()[:50_000], vocab_size=400)
+# GPT-2's way of cutting words, with tokens that need no download.
+TINY_GPT2 = tiktoken.Encoding(
+    "tiny",
+    pat_str=r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s""",
+    mergeable_ranks={PAIRS.spell(token): token for token in range(PAIRS.vocab_size)},
+    special_tokens={"<|endoftext|>": PAIRS.vocab_size},
+)
+OF_BYTES = [pytest.param(PAIRS, id="bpe"), pytest.param(GPT2Tokenizer(TINY_GPT2), id="gpt2")]
 
 
 @given(st.text(min_size=1))
@@ -54,3 +73,107 @@ def test_tokens_take_the_smallest_type_that_also_tells_unknown(size: int, dtype:
 def test_a_tokenizer_is_rebuilt_from_plain_values() -> None:
     tokenizer = CharTokenizer.from_text("to be\r\n")
     assert CharTokenizer.from_state(tokenizer.state_dict()).vocabulary == tokenizer.vocabulary
+
+
+@pytest.mark.parametrize("tokenizer", OF_BYTES)
+@given(st.text())
+def test_a_tokenizer_of_bytes_takes_every_text_and_gives_it_back(tokenizer: Tokenizer, text: str) -> None:
+    tokens = tokenizer.encode(text)
+    assert tokens.dtype == torch.int16
+    assert tokenizer.decode(tokens) == text
+    assert len(labels(tokenizer, tokens.tolist())) == len(tokens)
+
+
+@pytest.mark.parametrize("tokenizer", OF_BYTES)
+def test_what_reads_like_a_special_token_is_text(tokenizer: Tokenizer) -> None:
+    assert len(tokenizer.encode("<|endoftext|>")) > 1
+
+
+@pytest.mark.parametrize("tokenizer", OF_BYTES)
+def test_characters_are_streamed_whole(tokenizer: Tokenizer) -> None:
+    text = "naïve 𝄞 and 日本"
+    tokens = tokenizer.encode(text).tolist()
+    assert "\ufffd" in "".join(labels(tokenizer, tokens))  # some tokens are parts of characters
+    assert "".join(spelled(tokenizer, tokens)) == text
+    assert "".join(spelled(tokenizer, tokens[:-1])) == text[:-1]  # the last one is not begun
+
+
+@pytest.mark.parametrize("tokenizer", OF_BYTES)
+def test_half_a_surrogate_pair_is_a_mistake(tokenizer: Tokenizer) -> None:
+    with pytest.raises(UserError, match=r"'\\udcff' at position 1"):
+        tokenizer.encode("a\udcff")
+
+
+@pytest.mark.parametrize("tokenizer", OF_BYTES)
+@given(st.text(alphabet="ab  \n\n\t\r.'s1\u3000\x1c", max_size=60), st.integers(1, 9))
+def test_the_tokens_of_the_pieces_are_those_of_the_whole(tokenizer: Tokenizer, text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_module, "BLOCK", size)
+        pieces = list(text_module.Text.of([text_module.File("text", lambda: io.BytesIO(text.encode()))]))
+    assert "".join(pieces) == text
+    assert [token for piece in pieces for token in tokenizer.encode(piece).tolist()] == tokenizer.encode(text).tolist()
+
+
+def test_byte_pairs_are_learnt_from_the_training_split_alone() -> None:
+    train, val = "the cat " * 100, "dog dog " * 1000
+    tokenizer = BytePairTokenizer.from_text(train, val, vocab_size=300)
+    assert len(tokenizer.encode(" cat")) == 1
+    assert len(tokenizer.encode(" dog")) == 4
+    assert tokenizer.vocab_size < 300  # there is nothing left to join
+
+
+def test_learning_byte_pairs_twice_gives_the_same() -> None:
+    first, second = (BytePairTokenizer.from_text(*SPLITS, vocab_size=512) for _ in range(2))
+    assert first.state_dict() == second.state_dict()
+    assert first.vocab_size == 512
+    assert first.encode("First Citizen:").tolist() == second.encode("First Citizen:").tolist()
+
+
+@pytest.mark.parametrize("size", [0, 255, -1, 1e3, "many", True])
+def test_a_vocabulary_without_room_for_the_bytes_is_refused(size: object) -> None:
+    with pytest.raises(UserError, match=f"tokenizer.vocab_size={size}"):
+        BytePairTokenizer.from_text("abc", vocab_size=size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", ["", "{}", "[]", "to be"])
+def test_a_saved_vocabulary_that_is_none_is_no_tokenizer(engine: str) -> None:
+    with pytest.raises(ValueError, match="tokenizer"):
+        rebuilt({"kind": "bpe", "engine": engine})
+
+
+def test_every_kind_is_rebuilt_from_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiktoken, "get_encoding", lambda name: TINY_GPT2)
+    for tokenizer in (CharTokenizer.from_text(*SPLITS), PAIRS, GPT2Tokenizer.from_text()):
+        again = rebuilt(tokenizer.state_dict())
+        assert type(again) is type(tokenizer)
+        assert again.vocab_size == tokenizer.vocab_size
+        assert again.encode("O Romeo").tolist() == tokenizer.encode("O Romeo").tolist()
+
+
+def test_gpt2_says_how_to_provide_the_files_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(name: str) -> None:
+        raise ConnectionError(f"no route to the files of {name}")
+
+    monkeypatch.setattr(tiktoken, "get_encoding", offline)
+    with pytest.raises(UserError, match="set TIKTOKEN_CACHE_DIR"):
+        GPT2Tokenizer.from_text("any text")
+
+
+def test_gpt2_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        tokenizer = GPT2Tokenizer.from_text()
+    except UserError as mistake:
+        pytest.skip(str(mistake))
+    assert tokenizer.vocab_size == 50_257
+    assert tokenizer.encode("Hello there").tolist() == [15496, 612]
+    assert tokenizer.encode("Hello there").dtype == torch.int32
+
+
+@pytest.mark.parametrize(("library", "module"), [("tokenizers", "byte_pair"), ("tiktoken", "gpt2")])
+def test_a_library_that_is_missing_is_named_with_its_extra(
+    library: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"gptladder.{module}")
+    with pytest.raises(UserError, match=r"pip install -e '\.\[(bpe|gpt2)\]'"):
+        __import__(f"gptladder.{module}")

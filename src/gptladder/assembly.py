@@ -25,6 +25,7 @@ from gptladder.model import count_parameters
 from gptladder.published import compare
 from gptladder.recipe import config_hash, differences, recipe
 from gptladder.run import Run
+from gptladder.start import Start
 from gptladder.stretch import steps_per_stretch
 
 SAMPLE_TOKENS = 300
@@ -34,16 +35,22 @@ def build_data(cfg: DictConfig) -> TextData:
     """The text of a run, encoded and split."""
     if cfg.data.block_size != cfg.model.block_size:
         raise UserError(f"data.block_size={cfg.data.block_size} follows model.block_size: set that one")
-    data: TextData = instantiate(cfg.data, tokenizer=instantiate(cfg.tokenizer))
+    start = Start.of(_resolved(cfg))
+    data: TextData = instantiate(cfg.data, tokenizer=start.tokenizer if start else instantiate(cfg.tokenizer))
     return data
 
 
 def build_learner(cfg: DictConfig, data: TextData) -> Learner:
-    """The rung of a run, freshly initialised, with its optimizer and schedule."""
+    """The rung of a run, freshly initialised or as another run left it, with its optimizer and schedule."""
     check_steps(cfg)
     net = instantiate(cfg.model, vocab_size=data.tokenizer.vocab_size)
+    config = _resolved(cfg)
+    start = Start.of(config)
+    if start is not None:
+        start.fill(net)
+        config["init_from"] = {"run": start.name, "sha256": start.sha256}
     record = {
-        "config": OmegaConf.to_container(cfg, resolve=True),
+        "config": config,
         "tokenizer": data.tokenizer.state_dict(),
         "corpus_sha256": data.corpus_sha256,
     }
@@ -120,10 +127,16 @@ def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> Non
     trainer.fit(learner, data, ckpt_path=run.last_checkpoint, weights_only=True)
     learner.eval()
     run.finish(
-        val_bits_per_char=bits_per_char(run.result["val_loss"]),
+        val_bits_per_char=bits_per_char(run.result["val_loss"], tokens_per_char=data.tokens_per_char),
         published=compare(config["rung"], recipe(config, data.corpus_sha256), run.result["curve"]),
         sample=sample(learner.net, data, SAMPLE_TOKENS),
     )
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
 
 
 def _check_same(record: dict[str, Any], checkpoint: Path) -> None:

@@ -15,6 +15,8 @@ Batch = tuple[Tensor, Tensor]
 
 # Tokens in one forward of an evaluation: large enough to drown the cost of a call, small enough for the cache.
 TOKENS_PER_FORWARD = 16_384
+# Of a large vocabulary the logits are what fills the memory; so many take 64 MB.
+LOGITS_PER_FORWARD = 2**24
 
 
 class RandomBlocks:
@@ -65,6 +67,7 @@ class EstimateBlocks:
         batch_size: int,
         n_batches: int,
         generator: torch.Generator | None,
+        vocab_size: int = 1,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -72,7 +75,7 @@ class EstimateBlocks:
         self.n_blocks = batch_size * n_batches
         self.generator = generator
         self.share = slice(rank, None, world_size)
-        self.blocks_per_forward = max(1, TOKENS_PER_FORWARD // block_size)
+        self.blocks_per_forward = _blocks_per_forward(block_size, vocab_size)
 
     def __len__(self) -> int:
         n_own = len(range(self.n_blocks)[self.share])
@@ -90,10 +93,12 @@ class ConsecutiveBlocks:
     Full blocks come in large batches without a copy of the split; the short last block comes alone.
     """
 
-    def __init__(self, tokens: Tensor, *, block_size: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, tokens: Tensor, *, block_size: int, vocab_size: int = 1, rank: int = 0, world_size: int = 1
+    ) -> None:
         n_full = (len(tokens) - 1) // block_size * block_size
         x, y = tokens[:n_full].view(-1, block_size), tokens[1 : n_full + 1].view(-1, block_size)
-        blocks_per_forward = max(1, TOKENS_PER_FORWARD // block_size)
+        blocks_per_forward = _blocks_per_forward(block_size, vocab_size)
         batches = (
             list(zip(torch.split(x, blocks_per_forward), torch.split(y, blocks_per_forward), strict=True))
             if n_full
@@ -119,6 +124,10 @@ def split_tokens(tokens: Tensor, split: float) -> tuple[Tensor, Tensor]:
 def _windows(tokens: Tensor, block_size: int) -> Tensor:
     """Every place where a block and its successor fit, ``(len - block_size, block_size + 1)``, without a copy."""
     return tokens.unfold(0, block_size + 1, 1)
+
+
+def _blocks_per_forward(block_size: int, vocab_size: int) -> int:
+    return max(1, min(TOKENS_PER_FORWARD, LOGITS_PER_FORWARD // vocab_size) // block_size)
 
 
 def _draw(windows: Tensor, n: int, generator: torch.Generator | None) -> Tensor:

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gptladder.blocks import split_tokens
+from gptladder.encoded import Encoded, encoded
 from gptladder.errors import UserError
 from gptladder.export import read_exported
 from gptladder.model import GPT, Bigram
-from gptladder.text import read_text, sha256, shakespeare
-from gptladder.tokenizer import CharTokenizer
+from gptladder.text import Text, embedded, find_text
+from gptladder.tokenizer import Tokenizer
 
 # A checkpoint says by name what it holds; only these names are built.
 NETS: dict[str, type[nn.Module]] = {f"{net.__module__}.{net.__qualname__}": net for net in (Bigram, GPT)}
-TOKENIZERS = {"char": CharTokenizer}
+TOKENIZERS = {  # imported when one is met: two of them need libraries that are extras
+    "char": ("gptladder.tokenizer", "CharTokenizer"),
+    "gpt2": ("gptladder.gpt2", "GPT2Tokenizer"),
+    "bpe": ("gptladder.byte_pair", "BytePairTokenizer"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Trained:
     """A net with its weights, and what is needed to talk to it."""
 
     net: nn.Module
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     config: dict[str, Any]
     corpus_sha256: str
 
@@ -47,7 +52,7 @@ def load_trained(path: str | Path) -> Trained:
     """
     record, weights = read_exported(Path(path)) if Path(path).suffix == ".safetensors" else _read(path)
     try:
-        tokenizer = TOKENIZERS[record["tokenizer"]["kind"]].from_state(record["tokenizer"])
+        tokenizer = rebuilt(record["tokenizer"])
         arguments = dict(record["config"]["model"])
         net = NETS[arguments.pop("_target_")](**arguments, vocab_size=tokenizer.vocab_size)
         net.load_state_dict(weights)
@@ -57,6 +62,18 @@ def load_trained(path: str | Path) -> Trained:
         raise UserError(
             f"checkpoint {path} does not fit a net of this version ({what}): use the version that wrote it"
         ) from None
+
+
+def rebuilt(state: dict[str, Any]) -> Tokenizer:
+    """A tokenizer from the plain values that it was saved as.
+
+    Raises:
+        LookupError, TypeError, ValueError: they are of no tokenizer of ours.
+        UserError: the library that it needs is not installed.
+    """
+    module, name = TOKENIZERS[state["kind"]]
+    tokenizer: Tokenizer = getattr(import_module(module), name).from_state(state)
+    return tokenizer
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -71,17 +88,22 @@ def net_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("net."): tensor for name, tensor in named if name.startswith("net.")}
 
 
-def recorded_splits(trained: Trained) -> tuple[Tensor, Tensor]:
-    """The training and the validation split of a checkpoint's run, encoded.
+def recorded_texts(trained: Trained) -> tuple[Text, Text]:
+    """The training and the validation split of a checkpoint's run.
 
     Raises:
         UserError: the text is gone or is not the one that the run was trained on.
     """
     path, split = trained.config["data"]["path"], trained.config["data"]["split"]
-    text = shakespeare() if path is None else read_text(path)
-    if sha256(text) != trained.corpus_sha256:
+    text = embedded() if path is None else find_text(path)
+    if text.sha256 != trained.corpus_sha256:
         raise UserError(f"data.path={path} has changed since the run was trained: name the text to measure with --text")
-    return split_tokens(trained.tokenizer.encode(text), split)
+    return text.split(split)
+
+
+def recorded_splits(trained: Trained) -> Encoded:
+    """The same, encoded."""
+    return encoded(*recorded_texts(trained), trained.tokenizer, cache=trained.config["data"].get("cache"))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import torch
 
-from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks, split_tokens
+from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks
+from gptladder.encoded import encoded
 from gptladder.errors import UserError
 from gptladder.stretch import Stretches
-from gptladder.text import read_text, sha256, shakespeare
-from gptladder.tokenizer import CharTokenizer
+from gptladder.text import Text, embedded, find_text
+from gptladder.tokenizer import Tokenizer
 
 
 class TextData(L.LightningDataModule):
@@ -21,9 +22,9 @@ class TextData(L.LightningDataModule):
     Validation has three parts in a fixed order: an estimate on each split, then the whole validation split.
 
     Args:
-        path: a UTF-8 text file; ``None`` is Tiny Shakespeare from inside the package.
-        tokenizer: builds a tokenizer from the text.
-        split: the share of tokens that is trained on.
+        path: a UTF-8 file, or a pattern that matches several; ``None`` is Tiny Shakespeare from inside the package.
+        tokenizer: builds a tokenizer from the two splits.
+        split: the share of characters that is trained on.
         block_size: ``T``.
         batch_size: ``B``, the blocks of one step over all processes.
         stream: ``published`` draws every batch from torch's global generator, as the lecture does;
@@ -31,6 +32,7 @@ class TextData(L.LightningDataModule):
             one evaluates cannot change what is learnt.
         estimate_batches: random batches of one estimate.
         seed: seeds the independent generators.
+        cache: the directory for encodings of large texts; ``None`` is the user's, ``False`` none.
 
     Raises:
         UserError: the text cannot be read, or a split is shorter than a block.
@@ -40,13 +42,14 @@ class TextData(L.LightningDataModule):
         self,
         *,
         path: str | None,
-        tokenizer: Callable[[str], CharTokenizer],
+        tokenizer: Callable[[Text, Text], Tokenizer],
         split: float,
         block_size: int,
         batch_size: int,
         stream: Literal["published", "independent"],
         estimate_batches: int,
         seed: int,
+        cache: str | bool | None = None,
     ) -> None:
         super().__init__()
         for key, number in (("batch_size", batch_size), ("estimate_batches", estimate_batches)):
@@ -56,17 +59,21 @@ class TextData(L.LightningDataModule):
             raise UserError(f"data.split={split} must lie between 0 and 1, such as 0.9")
         if stream not in ("published", "independent"):
             raise UserError(f"data.stream={stream} must be published or independent")
+        if cache is True or not isinstance(cache, str | bool | None):
+            raise UserError(f"data.cache={cache} must be a directory, null (the user's own) or false")
         self.block_size = block_size
         self.batch_size = batch_size
         self.estimate_batches = estimate_batches
         # How training is cut up, which the trainer decides.
         self.steps_per_stretch = 1
         self.batches_per_step = 1
-        text = shakespeare() if path is None else read_text(path)
-        self.corpus_sha256 = sha256(text)
-        self.tokenizer = tokenizer(text)
-        self.train_tokens, self.val_tokens = split_tokens(self.tokenizer.encode(text), split)
+        text = embedded() if path is None else find_text(path)
+        self.corpus_sha256 = text.sha256
+        train, val = text.split(split)
+        self.tokenizer = tokenizer(train, val)
+        self.train_tokens, self.val_tokens = encoded(train, val, self.tokenizer, cache=cache)
         self._check_lengths()
+        self.tokens_per_char = len(self.val_tokens) / len(val)  # of what is measured
         # None is torch's global generator.
         self.train_generator: torch.Generator | None = None
         self.estimate_generator: torch.Generator | None = None
@@ -111,6 +118,7 @@ class TextData(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> list[EstimateBlocks | ConsecutiveBlocks]:
+        shared = {"vocab_size": self.tokenizer.vocab_size, **self._ranks}
         estimates = [
             EstimateBlocks(
                 tokens,
@@ -118,11 +126,11 @@ class TextData(L.LightningDataModule):
                 batch_size=self.batch_size,
                 n_batches=self.estimate_batches,
                 generator=self.estimate_generator,
-                **self._ranks,
+                **shared,
             )
             for tokens in (self.train_tokens, self.val_tokens)
         ]
-        return [*estimates, ConsecutiveBlocks(self.val_tokens, block_size=self.block_size, **self._ranks)]
+        return [*estimates, ConsecutiveBlocks(self.val_tokens, block_size=self.block_size, **shared)]
 
     @property
     def _ranks(self) -> dict[str, int]:

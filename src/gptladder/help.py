@@ -12,12 +12,13 @@ EXAMPLES = {
     "python train.py -m model=bigram,singlehead,multihead seed=1,2": "six runs, one directory each",
     "python train.py model=layernorm optimizer.lr=3e-4 scheduler=cosine": "change the recipe",
     "python train.py model=dropout data=text data.path=my.txt": "train on your own text",
+    "python train.py data=text data.path='plays/*.txt' init_from=outputs/a-run": "finetune what another run learnt",
     "python train.py resume=outputs/2026-01-31/12-00-00-gpt": "go on with a run that was stopped",
 }
 
 KEYS = (
     "model.{n_layer,n_head,head_size,n_embd,block_size,dropout}  data.{path,batch_size,stream,split}  optimizer.lr\n"
-    "trainer.{max_steps,val_check_interval}  seed  hydra.run.dir=DIR  resume=DIR"
+    "trainer.{max_steps,val_check_interval}  seed  hydra.run.dir=DIR  resume=DIR  init_from=RUN"
 )
 
 

@@ -96,7 +96,8 @@ def _titled(title: str, side: int) -> tuple[Image.Image, ImageDraw.ImageDraw, Fo
 
 def _visible(label: str) -> str:
     r"""A token as a reader can see it: a space as ``_``, a line end as ``\n``."""
-    return "_" if label == " " else repr(label)[1:-1]
+    shown = repr(label)[1:-1].replace(" ", "_")
+    return shown if len(shown) <= 3 else f"{shown[:2]}…"  # a cell is no wider
 
 
 def _shades(weights: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:

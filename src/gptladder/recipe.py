@@ -14,9 +14,11 @@ TRAINER_KEYS = ("val_check_interval", "accumulate_grad_batches", "gradient_clip_
 
 
 def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
-    """The part of a resolved config that decides what is learnt, the text by its fingerprint."""
-    data = {key: value for key, value in config["data"].items() if key not in ("_target_", "path", "seed")}
+    """The part of a resolved config that decides what is learnt; text and start by their fingerprints."""
+    data = {key: value for key, value in config["data"].items() if key not in ("_target_", "path", "seed", "cache")}
+    start = {"init_from": config["init_from"]["sha256"]} if config.get("init_from") else {}
     return {
+        **start,
         "seed": config["seed"],
         "corpus_sha256": corpus_sha256,
         "tokenizer": config["tokenizer"],

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gptladder.errors import UserError
 from gptladder.memory import Memory
-from gptladder.tokenizer import CharTokenizer
+from gptladder.tokenizer import Tokenizer, spelled
 
 
 def generate(
@@ -70,9 +70,9 @@ def _continued(
 
 
 def texts(
-    net: nn.Module, tokenizer: CharTokenizer, prompt: str, *, n_samples: int, n_tokens: int, seed: int, **options: Any
+    net: nn.Module, tokenizer: Tokenizer, prompt: str, *, n_samples: int, n_tokens: int, seed: int, **options: Any
 ) -> Iterator[str]:
-    """Continue a prompt in text, piece by piece as it is drawn; several samples are drawn at once.
+    """Continue a prompt in text, in whole characters as they are drawn; several samples are drawn at once.
 
     Args:
         prompt: what to continue, and the first piece; empty starts from newline, as the lecture does.
@@ -87,17 +87,23 @@ def texts(
     if not 0 <= seed < 2**63:
         raise UserError(f"seed={seed} must be from 0 to below 2**63")
     device = next(net.parameters()).device
-    # Newline is the first character of the lecture's vocabulary, token 0; so is the first of any other.
-    start = tokenizer.encode(prompt).long() if prompt else torch.zeros(1, dtype=torch.long)
+    start = tokenizer.encode(prompt).long() if prompt else _beginning(tokenizer)
     generator = torch.Generator(device).manual_seed(seed)
     tokens = generate(net, start.to(device).expand(n_samples, -1), n_tokens=n_tokens, generator=generator, **options)
     if n_samples == 1:
         yield prompt
-        for token in tokens:
-            yield tokenizer.decode(token)
+        yield from filter(None, spelled(tokenizer, map(int, tokens)))
     else:
         drawn = torch.stack([start.new_zeros(n_samples), *(token.cpu() for token in tokens)], dim=1)[:, 1:]
         yield "\n----\n".join(prompt + tokenizer.decode(sample) for sample in drawn)
+
+
+def _beginning(tokenizer: Tokenizer) -> Tensor:
+    """Newline, the lecture's token 0; where no line ever ended, the first token."""
+    try:
+        return tokenizer.encode("\n").long()
+    except UserError:
+        return torch.zeros(1, dtype=torch.long)
 
 
 def _draw(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> Tensor:

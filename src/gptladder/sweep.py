@@ -18,7 +18,7 @@ from gptladder.run import Run
 from gptladder.text import read_text, sha256
 
 # What of a config decides what a run learns; the rest may change between two launches of one sweep.
-DECISIVE = ("seed", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
+DECISIVE = ("seed", "init_from", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
 
 
 class SweepError(Exception):

@@ -9,6 +9,7 @@ from gptladder.attention import attention_weights
 from gptladder.learner import Learner
 from gptladder.loggers import writers
 from gptladder.picture import LONGEST, draw
+from gptladder.tokenizer import labels
 
 
 class AttentionMaps(L.Callback):
@@ -22,7 +23,6 @@ class AttentionMaps(L.Callback):
             data = trainer.datamodule  # type: ignore[attr-defined]
             prompt = data.val_tokens[: min(data.block_size, LONGEST)].long()
             maps = attention_weights(pl_module.net, prompt.to(pl_module.device))
-            labels = [data.tokenizer.decode([token]) for token in prompt.tolist()]
             for number, heads in enumerate(maps, start=1):
-                image = np.asarray(draw(heads, labels))
+                image = np.asarray(draw(heads, labels(data.tokenizer, prompt.tolist())))
                 writer.add_image(f"attention/layer {number}", image, trainer.global_step, dataformats="HWC")

@@ -42,12 +42,13 @@ def _maps(run: Reading) -> list[str]:
     from gptladder.checkpoint import load_trained
     from gptladder.picture import LONGEST, draw
     from gptladder.threads import single_thread
+    from gptladder.tokenizer import labels
 
     trained = load_trained(run.checkpoint)
-    prompt = run.sample[: min(trained.block_size, LONGEST)]
+    tokens = trained.tokenizer.encode(run.sample)[: min(trained.block_size, LONGEST)].long()
     with single_thread():
-        weights = attention_weights(trained.net, trained.tokenizer.encode(prompt).long())
-    return [_embedded(draw(heads, list(prompt))) for heads in weights]
+        weights = attention_weights(trained.net, tokens)
+    return [_embedded(draw(heads, labels(trained.tokenizer, tokens.tolist()))) for heads in weights]
 
 
 def _embedded(image: Image) -> str:

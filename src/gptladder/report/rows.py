@@ -109,8 +109,11 @@ class Row:
 
     @property
     def difference(self) -> Difference | None:
-        """What the row has over its reference: below zero is better."""
-        if self.reference is None:
+        """What the row has over its reference: below zero is better.
+
+        None where the tokens are others: a loss a token compares with no other tokenizer's, bits a character do.
+        """
+        if self.reference is None or len(self._tokenizers | self.reference._tokenizers) > 1:
             return None
         mine, theirs = (
             {reading.seed: reading.number("val_loss") for reading in row.finished} for row in (self, self.reference)
@@ -129,6 +132,11 @@ class Row:
     def spread(self, key: str) -> Spread | None:
         """A figure of ``result.json`` over the row's runs."""
         return Spread.of(reading.number(key) for reading in self.measured)
+
+    @property
+    def _tokenizers(self) -> set[str]:
+        """As far as configs are left to tell."""
+        return {str(reading.config["tokenizer"]) for reading in self.readings if "tokenizer" in reading.config}
 
     @property
     def _compared(self) -> list[Reading]:

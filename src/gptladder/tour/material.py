@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+import torch
 from torch import Tensor
 
-from gptladder.blocks import Batch, RandomBlocks, split_tokens
-from gptladder.text import shakespeare
+from gptladder.blocks import Batch, RandomBlocks
+from gptladder.encoded import encoded
+from gptladder.text import embedded
 from gptladder.tokenizer import CharTokenizer
 
 SEED = 1337
@@ -42,7 +44,7 @@ class Material:
 @cache
 def material() -> Material:
     """Tiny Shakespeare, encoded and split once for all chapters."""
-    text = shakespeare()
-    tokenizer = CharTokenizer.from_text(text)
-    tokens = tokenizer.encode(text)
-    return Material(tokenizer, tokens, *split_tokens(tokens, SPLIT))
+    splits = embedded().split(SPLIT)
+    tokenizer = CharTokenizer.from_text(*splits)
+    train, val = encoded(*splits, tokenizer)
+    return Material(tokenizer, torch.cat([train, val]), train, val)
