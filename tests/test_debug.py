@@ -46,6 +46,20 @@ def test_profile_leaves_a_table_of_training_and_a_trace(tmp_path: Path) -> None:
     assert json.loads(trace.read_text())["traceEvents"]
 
 
+@pytest.mark.parametrize("rung", ["multihead", "layernorm"])
+def test_overfit_learns_a_handful_of_blocks_by_heart(rung: str, tmp_path: Path) -> None:
+    few = [
+        "trainer.max_steps=400",
+        "trainer.val_check_interval=400",
+        "data.estimate_batches=1",
+        "callbacks.samples=null",
+    ]
+    trained(tmp_path, f"model={rung}", "debug=overfit", *few, "logger=csv", "trainer.log_every_n_steps=400")
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    (loss,) = [float(line.split(",")[2]) for line in lines if line.split(",")[1] == "train/loss"]
+    assert loss < 0.05
+
+
 def test_a_learning_rate_is_suggested_and_nothing_is_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["model=multihead", "experiment=lr_find", "callbacks.lr_find.n_steps=60", "data.estimate_batches=2"]
     result = trained(tmp_path, *words)

@@ -27,6 +27,7 @@ class RandomBlocks:
         block_size: ``T``.
         batch_size: ``B``, the blocks of one batch over all processes.
         generator: where offsets come from; ``None`` is torch's global generator (the published stream).
+        only: draw among so many blocks, spread evenly over the split; ``None`` draws among all there are.
         rank, world_size: every process draws the global batch and keeps its own share.
     """
 
@@ -37,10 +38,13 @@ class RandomBlocks:
         block_size: int,
         batch_size: int,
         generator: torch.Generator | None,
+        only: int | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.windows = _windows(tokens, block_size)
+        if only is not None:
+            self.windows = self.windows[torch.linspace(0, len(self.windows) - 1, only).long()]
         self.batch_size = batch_size
         self.generator = generator
         share = batch_size // world_size

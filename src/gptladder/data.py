@@ -33,6 +33,7 @@ class TextData(L.LightningDataModule):
         estimate_batches: random batches of one estimate.
         seed: seeds the independent generators.
         cache: the directory for encodings of large texts; ``None`` is the user's, ``False`` none.
+        overfit_blocks: train on so many blocks alone, to see whether a net learns them by heart.
 
     Raises:
         UserError: the text cannot be read, or a split is shorter than a block.
@@ -50,6 +51,7 @@ class TextData(L.LightningDataModule):
         estimate_batches: int,
         seed: int,
         cache: str | bool | None = None,
+        overfit_blocks: int | None = None,
     ) -> None:
         super().__init__()
         for key, number in (("batch_size", batch_size), ("estimate_batches", estimate_batches)):
@@ -61,6 +63,9 @@ class TextData(L.LightningDataModule):
             raise UserError(f"data.stream={stream} must be published or independent")
         if cache is True or not isinstance(cache, str | bool | None):
             raise UserError(f"data.cache={cache} must be a directory, null (the user's own) or false")
+        if overfit_blocks is not None and (type(overfit_blocks) is not int or overfit_blocks < 1):
+            raise UserError(f"data.overfit_blocks={overfit_blocks} must be a whole number of at least 1, or null")
+        self.overfit_blocks = overfit_blocks
         self.block_size = block_size
         self.batch_size = batch_size
         self.estimate_batches = estimate_batches
@@ -114,6 +119,7 @@ class TextData(L.LightningDataModule):
             block_size=self.block_size,
             batch_size=self.batch_size,
             generator=self.train_generator,
+            only=self.overfit_blocks,
             **self._ranks,
         )
 
