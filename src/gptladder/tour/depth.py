@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.attention import Attention
-from gptladder.model import Layer
+from gptladder.model import GPT
 from gptladder.tour.board import Board
 from gptladder.tour.material import BLOCK_SIZE, SEED
 from gptladder.tour.pictures import curves, maps
@@ -45,9 +45,22 @@ def through_layers(*, residual: bool) -> tuple[list[float], list[float]]:
         arrives there in shares of the one sent from the top. Each has ``N_LAYER + 1`` values, both from the bottom up.
     """
     torch.manual_seed(SEED)
-    sizes = {"n_embd": N_EMBD, "block_size": BLOCK_SIZE, "n_head": N_HEAD, "head_size": HEAD_SIZE, "expansion": 4}
-    switches = {"attention": "softmax", "scale": True, "projection": True, "norm_position": "none", "dropout": 0.0}
-    layers = [Layer(**sizes, **switches, residual=residual) for _ in range(N_LAYER)]  # type: ignore[arg-type]
+    layers = GPT(
+        vocab_size=1,  # of which nothing here makes use
+        block_size=BLOCK_SIZE,
+        n_embd=N_EMBD,
+        positions=True,
+        n_layer=N_LAYER,
+        attention="softmax",
+        n_head=N_HEAD,
+        head_size=HEAD_SIZE,
+        scale=True,
+        expansion=4,
+        projection=True,
+        residual=residual,
+        norm_position="none",
+        dropout=0.0,
+    ).layers
     stream = [torch.randn(32, *BATCH, requires_grad=True)]
     for layer in layers:
         stream.append(layer(stream[-1]))
