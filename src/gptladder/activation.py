@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 
 
@@ -12,4 +15,9 @@ class SquaredReLU(nn.Module):
         return x.relu().square()
 
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "relu2": SquaredReLU}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    # In place: what comes before it is a linear, which does not need its output again.
+    "relu": partial(nn.ReLU, inplace=True),
+    "gelu": nn.GELU,
+    "relu2": SquaredReLU,
+}

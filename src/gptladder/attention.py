@@ -117,7 +117,7 @@ class Attention(nn.Module):
 def softmax_of_few(scores: Tensor) -> Tensor:
     """A softmax by hand, in fp32: over few columns torch's own takes twice as long."""
     scores = scores.float()
-    likelihood = (scores - scores.detach().amax(dim=-1, keepdim=True)).exp()
+    likelihood = (scores - scores.detach().amax(dim=-1, keepdim=True)).exp_()
     return likelihood * likelihood.sum(dim=-1, keepdim=True).reciprocal()
 
 
