@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from gptladder.activation import ACTIVATIONS
 from gptladder.attention import Attention, Average
 from gptladder.embedding import TokenEmbedding, WithPairs, WithPrevious
-from gptladder.errors import UserError
 from gptladder.initialisation import INITIALISATIONS
+from gptladder.sizes import check_dropout, check_modern, check_width, one_of, share, whole
 
 
 class Bigram(nn.Module):
@@ -34,7 +34,7 @@ class Bigram(nn.Module):
 
     def __init__(self, *, vocab_size: int, block_size: int) -> None:
         super().__init__()
-        _whole(1, block_size=block_size)
+        whole(1, block_size=block_size)
         self.block_size = block_size
         self.table = nn.Embedding(vocab_size, vocab_size)
 
@@ -114,27 +114,16 @@ class GPT(nn.Module):
         init: Literal["lecture", "gpt2", "zero"] = "lecture",
     ) -> None:
         super().__init__()
-        _whole(1, block_size=block_size, n_embd=n_embd, n_head=n_head, head_size=1 if head_size is None else head_size)
-        _whole(0, n_layer=n_layer, expansion=expansion, n_previous=n_previous)
-        _one_of(attention=(attention, ("mean", "softmax")), norm_position=(norm_position, ("none", "pre", "post")))
-        _one_of(activation=(activation, tuple(ACTIVATIONS)), init=(init, tuple(INITIALISATIONS)))
-        _check_dropout(dropout)
-        head_size = head_size or _share(n_embd, n_head)
+        whole(1, block_size=block_size, n_embd=n_embd, n_head=n_head, head_size=1 if head_size is None else head_size)
+        whole(0, n_layer=n_layer, expansion=expansion, n_previous=n_previous)
+        one_of(attention=(attention, ("mean", "softmax")), norm_position=(norm_position, ("none", "pre", "post")))
+        one_of(activation=(activation, tuple(ACTIVATIONS)), init=(init, tuple(INITIALISATIONS)))
+        check_dropout(dropout)
+        head_size = head_size or share(n_embd, n_head)
         width = n_head * head_size if n_layer and not projection else n_embd
-        if width != n_embd and (n_layer > 1 or residual):
-            raise UserError(
-                f"model.n_head={n_head} heads of model.head_size={head_size} give {width} channels, and layers that "
-                f"stack or add need model.n_embd={n_embd}: set model.head_size=null or model.projection=true"
-            )
-        if tied and width != n_embd:
-            raise UserError(f"model.tied=true needs a head as wide as model.n_embd={n_embd}, not {width}")
-        if rotary and head_size % 2:
-            raise UserError(f"model.rotary=true turns pairs of channels: take an even model.head_size, not {head_size}")
-        if init == "zero" and not (residual and projection and expansion != 1):
-            raise UserError(
-                "model.init=zero lets layers begin by adding nothing, which takes model.residual=true, "
-                "model.projection=true and a model.expansion other than 1"
-            )
+        stacked, ends_linear = n_layer > 1 or residual, residual and projection and expansion != 1
+        check_width(width, n_embd=n_embd, n_head=n_head, head_size=head_size, stacked=stacked, tied=tied)
+        check_modern(head_size=head_size, rotary=rotary, init=init, ends_linear=ends_linear)
         self.block_size = block_size
         linear = partial(nn.Linear, bias=bias)
         norm = partial(nn.LayerNorm, elementwise_affine=norm_gain, bias=bias)
@@ -288,29 +277,3 @@ def feedforward(
 def count_parameters(net: nn.Module) -> int:
     """Trainable numbers of a network."""
     return sum(parameter.numel() for parameter in net.parameters())
-
-
-def _share(n_embd: int, n_head: int) -> int:
-    if n_embd % n_head:
-        raise UserError(
-            f"model.n_embd={n_embd} is not divisible by model.n_head={n_head}: "
-            f"take n_embd={n_embd - n_embd % n_head or n_head}, or set model.head_size"
-        )
-    return n_embd // n_head
-
-
-def _whole(least: int, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if type(size) is not int or size < least:
-            raise UserError(f"model.{name}={size} must be a whole number of at least {least}")
-
-
-def _one_of(**choices: tuple[str, tuple[str, ...]]) -> None:
-    for name, (choice, allowed) in choices.items():
-        if choice not in allowed:
-            raise UserError(f"model.{name}={choice} must be one of {', '.join(allowed)}")
-
-
-def _check_dropout(dropout: float) -> None:
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise UserError(f"model.dropout={dropout} must be a number from 0 to below 1")
