@@ -59,3 +59,9 @@ def test_a_quoted_value_reaches_the_config_as_it_is(value: str) -> None:
 
 def test_leaves_are_the_dotted_keys_of_a_config() -> None:
     assert dict(leaves({"a": {"b": {"c": 1}}, "d": [2]})) == {"a.b.c": 1, "d": [2]}
+
+
+def test_what_is_said_of_the_launch_names_no_other_directory() -> None:
+    for overrides in (["seed=1"], ["data.path=/a b/c.txt", "seed=1"]):
+        launched = [*overrides, "fresh=true", "launcher=joblib", "sweep=other", "plan=true"]
+        assert job_name("bigram", launched) == job_name("bigram", overrides)

@@ -46,7 +46,7 @@ def test_a_run_that_is_at_work_cannot_be_gone_on_with(tmp_path: Path, tried: Cal
     tried(commands_at_once=2)
 
 
-@pytest.mark.parametrize("fresh", ["false", "true"])
+@pytest.mark.parametrize("fresh", ["false", pytest.param("true", marks=pytest.mark.slow)])
 def test_two_sweeps_in_one_directory_at_once_end_with_every_job_whole(
     fresh: str, tmp_path: Path, tried: Callable[..., None]
 ) -> None:

@@ -17,7 +17,7 @@ from gptladder.text import shakespeare
 from gptladder.update import Update
 
 # What a clock or the command line says; everything else in a result is the same on every way to the last step.
-CIRCUMSTANCES = {"command", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"}
+CIRCUMSTANCES = {"command", "git", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"}
 
 
 def small(directory: Path) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ def job_name(rung: str, overrides: Sequence[str]) -> str:
     Where a value cannot stand in a file name, a digest of all overrides is added, so that two jobs never meet.
     """
     settings = sorted(override.lstrip("+~").partition("=")[::2] for override in overrides)
-    plain = "-".join([rung, *(_said(key, value) for key, value in settings if key not in NOT_OF_THE_JOB)])
+    settings = [setting for setting in settings if setting[0] not in NOT_OF_THE_JOB]
+    plain = "-".join([rung, *(_said(key, value) for key, value in settings)])
     name = re.sub(r"[^\w.+-]+", "_", plain)[:120]
     return name if name == plain else f"{name}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
 
