@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks
+from gptladder.blocks import TOKENS_PER_FORWARD, ConsecutiveBlocks, EstimateBlocks, RandomBlocks
 
 TOKENS = torch.arange(200, dtype=torch.uint8)
 
@@ -75,6 +75,6 @@ def test_ranks_share_one_estimate_without_overlap() -> None:
 def test_a_large_vocabulary_goes_through_the_net_in_smaller_parts() -> None:
     tokens = torch.arange(100_000)
     few, many = (list(ConsecutiveBlocks(tokens, block_size=8, vocab_size=size)) for size in (65, 50_257))
-    assert max(x.numel() for x, _ in few) == 16_384
+    assert max(x.numel() for x, _ in few) == TOKENS_PER_FORWARD
     assert max(x.numel() for x, _ in many) * 50_257 <= 2**24
     assert torch.equal(*(torch.cat([y.flatten() for _, y in blocks]) for blocks in (few, many)))

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.utils import instantiate
 
 from conftest import CONF, composed, trained
 from gptladder.assembly import build_data, build_learner
@@ -13,11 +12,7 @@ from gptladder.evaluation import exact_loss, validation_split
 from gptladder.learner import Learner
 from gptladder.text import shakespeare
 
-RECIPES = [
-    path.stem
-    for path in sorted((CONF / "experiment").glob("*.yaml"))
-    if composed(f"experiment={path.stem}").get("rung")
-]
+RECIPES = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if "\nrung: " in path.read_text()]
 SHORT = ["trainer.max_steps=6", "trainer.val_check_interval=3", "data.batch_size=2", "data.estimate_batches=1"]
 SMALL = ["data.stream=independent", "hardware.threads=1", "logger=none"]
 
@@ -38,13 +33,10 @@ def weights(run: Path) -> list[torch.Tensor]:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_experiment_builds(recipe: str) -> None:
     cfg = composed(f"experiment={recipe}", "run_dir=x", "hardware=cpu")
-    with torch.device("meta"):
-        instantiate(cfg.model, vocab_size=65)
-    if recipe not in ("scaled", "search"):
-        learner = build_learner(cfg, build_data(cfg))
-        optimizer = learner.build_optimizer(learner.net.named_parameters())
-        held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-        assert held == set(learner.net.parameters())
+    learner = build_learner(cfg, build_data(cfg))
+    optimizer = learner.build_optimizer(learner.net.named_parameters())
+    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    assert held == set(learner.net.parameters())
 
 
 def test_a_speedrun_that_stopped_goes_on_with_the_same_bits(

@@ -152,7 +152,7 @@ def test_any_short_text_can_be_trained_on_or_is_refused(
     path = tmp_path / "text.txt"
     path.write_bytes(text.encode())
     arguments = {"path": str(path), "tokenizer": CharTokenizer.from_text, "batch_size": 2, "stream": "independent"}
-    arguments |= {"split": split, "block_size": block_size, "seed": 1}
+    arguments |= {"split": split, "block_size": block_size, "estimate_batches": 1, "seed": 1}
     n_train = int(split * len(text))
     if min(n_train, len(text) - n_train) <= block_size:
         with pytest.raises(UserError, match=r"is empty|give a longer text"):

@@ -34,6 +34,12 @@ class File:
         Raises:
             UserError: the bytes are not UTF-8 (with the offset), or cannot be read.
         """
+        try:
+            yield from self._decoded(look)
+        except OSError as error:
+            raise UserError(f"{self.name} cannot be read ({error.strerror}): check the path and its rights") from None
+
+    def _decoded(self, look: Callable[[bytes], object]) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")()
         position = 0  # of the block in the file
         with self.open() as file:
