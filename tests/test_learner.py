@@ -27,6 +27,14 @@ def test_a_run_is_measured_at_0_every_interval_and_the_last_step(
     assert result["status"] == "finished"
 
 
+def test_without_a_first_evaluation_a_run_learns_the_same_from_a_stream_of_its_own(tmp_path: Path) -> None:
+    words = ["model=bigram", *FEW, "data.stream=independent", "data.estimate_batches=1", "logger=none"]
+    with_first, without = (trained(tmp_path / first, *words, f"evaluate_first={first}") for first in ("true", "false"))
+    assert [point["step"] for point in without["curve"]] == [3, 6, 7]
+    assert without["val_loss"] == with_first["val_loss"]
+    assert without["best"] == with_first["best"]
+
+
 def test_the_exact_loss_is_that_of_the_last_checkpoint_on_the_whole_validation_split(tmp_path: Path) -> None:
     result = trained(tmp_path, "model=multihead", *FEW, "logger=none")
     last = load_trained(tmp_path / "checkpoints" / "last.ckpt")

@@ -122,7 +122,7 @@ def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> Non
     )
     for logger in trainer.loggers:
         _prepare(logger, config, run)
-    if run.last_checkpoint is None:
+    if run.last_checkpoint is None and config.get("evaluate_first", True):
         trainer.validate(learner, data, verbose=False)
     trainer.fit(learner, data, ckpt_path=run.last_checkpoint, weights_only=True)
     learner.eval()

@@ -12,9 +12,6 @@ import lightning.pytorch as L
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader  # type: ignore[import-untyped]
-from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
-from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -64,6 +61,15 @@ class TensorBoard(TensorBoardLogger):
     @rank_zero_only
     def forget_after(self, step: int) -> None:
         """Drop the events that an interrupted run wrote past the checkpoint at which it goes on."""
+        if not list(Path(self.log_dir).glob("events.*")):
+            return
+        # Imported here: what reads events takes a quarter of a second to load, and a new run has none.
+        from tensorboard.backend.event_processing.event_file_loader import (  # type: ignore[import-untyped]
+            RawEventFileLoader,
+        )
+        from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+        from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+
         sweep_staging(Path(self.log_dir))
         for path in Path(self.log_dir).glob("events.*"):
             events = [Event.FromString(record) for record in RawEventFileLoader(str(path)).Load()]

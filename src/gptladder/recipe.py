@@ -17,6 +17,8 @@ def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
     """The part of a resolved config that decides what is learnt; text and start by their fingerprints."""
     data = {key: value for key, value in config["data"].items() if key not in ("_target_", "path", "seed", "cache")}
     start = {"init_from": config["init_from"]["sha256"]} if config.get("init_from") else {}
+    if not config.get("evaluate_first", True):  # an evaluation draws from the published stream
+        start["evaluate_first"] = False
     return {
         **start,
         "seed": config["seed"],

@@ -38,7 +38,7 @@ class Record(L.Callback):
 
     def _summary(self) -> dict[str, Any]:
         now = self.curve[-1]
-        trained = self.curve[1:] or self.curve
+        trained = [point for point in self.curve if point["step"]] or self.curve
         best = min(trained, key=lambda point: float(point["val_loss"]))
         tokens = now["step"] * self.tokens_per_step
         return {
