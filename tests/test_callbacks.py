@@ -20,7 +20,12 @@ from gptladder.data import TextData
 from gptladder.picture import CELL, MARGIN, TITLE, draw
 from gptladder.update import Update
 
-SHORT = ("trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=2")
+SHORT = (
+    "trainer.max_steps=6",
+    "trainer.val_check_interval=3",
+    "trainer.log_every_n_steps=2",
+    "callbacks.samples.every_n_steps=3",
+)
 
 
 def events(run_dir: Path) -> EventAccumulator:
@@ -44,9 +49,14 @@ def untrained() -> tuple[torch.nn.Module, TextData]:
     return build_learner(cfg, data).net.eval(), data
 
 
-def test_a_sample_is_in_tensorboard_at_every_evaluation(run_dir: Path) -> None:
+def test_a_sample_is_in_tensorboard_as_often_as_asked(run_dir: Path) -> None:
     samples = events(run_dir).Tensors("sample/text_summary")
     assert [event.step for event in samples] == [0, 3, 6]
+
+
+def test_by_default_a_short_run_is_sampled_before_and_after(tmp_path: Path) -> None:
+    trained(tmp_path, "model=bigram", *SHORT[:-1])
+    assert [event.step for event in events(tmp_path).Tensors("sample/text_summary")] == [0, 6]
 
 
 def test_a_sample_keeps_its_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

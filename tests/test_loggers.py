@@ -22,6 +22,7 @@ SHORT = (
     "trainer.max_steps=10",
     "trainer.val_check_interval=4",
     "trainer.log_every_n_steps=2",
+    "callbacks.samples.every_n_steps=2",
 )
 EVALUATIONS = [0, 4, 8, 10]
 MEASURED = {"train/estimate", "val/estimate", "val/loss"}

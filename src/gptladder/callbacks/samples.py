@@ -1,4 +1,4 @@
-"""A sample of text at every evaluation, in TensorBoard."""
+"""A sample of text every so often, in TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from gptladder.sampling import texts
 
 
 class Samples(L.Callback):
-    """Lets the net write after every evaluation, from draws of its own: what is learnt does not change.
+    """Lets the net write after some evaluations, from draws of its own: what is learnt does not change.
 
     Args:
         n_tokens: length of each sample.
+        every_n_steps: it writes after evaluations at multiples of this, and after the last; a sample takes a small
+            rung as long as a quarter of an evaluation.
     """
 
-    def __init__(self, *, n_tokens: int) -> None:
-        if type(n_tokens) is not int or n_tokens < 0:
-            raise UserError(f"callbacks.samples.n_tokens={n_tokens} must be a whole number of at least 0")
+    def __init__(self, *, n_tokens: int, every_n_steps: int) -> None:
+        for key, number, least in (("n_tokens", n_tokens, 0), ("every_n_steps", every_n_steps, 1)):
+            if type(number) is not int or number < least:
+                raise UserError(f"callbacks.samples.{key}={number} must be a whole number of at least {least}")
         self.n_tokens = n_tokens
+        self.every_n_steps = every_n_steps
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Learner)
+        if trainer.global_step % self.every_n_steps and trainer.global_step < trainer.max_steps:
+            return
         for writer in writers(trainer):
             data = trainer.datamodule  # type: ignore[attr-defined]
             text = sample(pl_module.net, data, self.n_tokens)
