@@ -14,7 +14,7 @@ from gptladder.text import shakespeare
 
 RECIPES = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if "\nrung: " in path.read_text()]
 SHORT = ["trainer.max_steps=6", "trainer.val_check_interval=3", "data.batch_size=2", "data.estimate_batches=1"]
-SMALL = ["data.stream=independent", "hardware.threads=1", "logger=none"]
+SMALL = ["evaluate_first=true", "data.stream=independent", "hardware.threads=1", "logger=none"]
 
 
 @pytest.fixture
