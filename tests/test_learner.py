@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from conftest import composed, trained
 from gptladder.assembly import build_data, build_learner
+from gptladder.callbacks.stopping import Stopping
 from gptladder.checkpoint import load_trained
 from gptladder.evaluation import exact_loss, validation_split
 from gptladder.learner import Learner
@@ -79,6 +81,21 @@ def test_a_compiled_run_learns_the_same_and_its_checkpoint_is_portable(tmp_path:
     assert exact_loss(last.net, validation_split(last).tokens, block_size=8) == pytest.approx(
         compiled["val_loss"], abs=1e-4
     )
+
+
+def test_a_callback_that_listens_to_single_steps_hears_every_one_and_changes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
+
+    def listen(self: Stopping, trainer: Trainer, *_: object) -> None:
+        heard.append(trainer.global_step)
+
+    words = ["model=multihead", *FEW, "logger=none", "data.estimate_batches=1"]
+    unheard = trained(tmp_path / "unheard", *words)
+    monkeypatch.setattr(Stopping, "on_before_optimizer_step", listen, raising=False)
+    assert trained(tmp_path / "heard", *words)["curve"] == unheard["curve"]
+    assert heard == list(range(7))
 
 
 def test_the_cosine_climbs_then_falls_to_its_final_fraction() -> None:

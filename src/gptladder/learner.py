@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,10 +17,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from gptladder.blocks import Batch
 from gptladder.loss import next_token_loss
 from gptladder.stretch import Stretch
-from gptladder.update import Update
+from gptladder.update import Unheard, Update
 
 # What each part of the validation data measures, in the order of ``TextData.val_dataloader``.
 MEASURES = ("train/estimate", "val/estimate", "val/loss")
+
+# What Lightning calls on every callback within a step, which for seven callbacks takes a bigram a third of its step.
+HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 REMEDY = "lower optimizer.lr, or set trainer.gradient_clip_val=1; the checkpoints before it are whole"
 
@@ -56,14 +60,6 @@ class Learner(L.LightningModule):
         self.record = record
         self.measures: dict[str, float] = {}
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the hook it is in two dozen times a step; torch's own way, which looks for parameters and
-        # modules first, costs a bigram a tenth of its step.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     def configure_optimizers(self) -> Any:
         optimizer = self.build_optimizer(self.net.named_parameters())
         if self.build_scheduler is None:
@@ -73,12 +69,15 @@ class Learner(L.LightningModule):
     def on_train_start(self) -> None:
         trainer: Any = self.trainer  # whose type does not tell of `log_every_n_steps` and the scaler
         self.log_every_n_steps = trainer.log_every_n_steps
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        optimizer: Any = self.optimizers()
+        alone = scaler is None and trainer.world_size == 1 and not _listened_to(trainer)
         self.update = Update(
             self.net,
-            optimizer=self.optimizers(),
+            optimizer=Unheard(optimizer) if alone else optimizer,
             scheduler=self.lr_schedulers(),
-            backward=self.manual_backward,
-            scaler=getattr(trainer.precision_plugin, "scaler", None),
+            backward=Tensor.backward if alone else self.manual_backward,
+            scaler=scaler,
             clip=self.gradient_clip_val,
         )
 
@@ -117,12 +116,16 @@ class Learner(L.LightningModule):
     @property
     def lr(self) -> float:
         """The learning rate of the step to come."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, Optimizer)
-        return float(optimizer.param_groups[0]["lr"])
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def _log(self, values: dict[str, float], step: int) -> None:
         # Straight to the loggers: the step of a point is the number of optimizer steps taken, which `self.log`
         # would count one short.
         for logger in self.loggers:
             logger.log_metrics(values, step=step)
+
+
+def _listened_to(trainer: L.Trainer) -> bool:
+    """Whether any callback wants to hear of single steps: our own do not."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(is_overridden(hook, callback, L.Callback) for hook in HOOKS for callback in callbacks)

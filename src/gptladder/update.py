@@ -18,9 +18,9 @@ class Update:
 
     Args:
         net: whose weights are moved.
-        optimizer: Lightning's around torch's, which counts the steps and knows the precision.
+        optimizer: Lightning's around torch's, which counts the steps and knows the precision, or ``Unheard``.
         scheduler: of the learning rate, or ``None``.
-        backward: what computes gradients from a loss, ``LightningModule.manual_backward``.
+        backward: what computes gradients from a loss: ``LightningModule.manual_backward``, or torch's own.
         scaler: of fp16, or ``None``.
         clip: the longest gradient, or ``None``.
     """
@@ -80,3 +80,20 @@ class Update:
         if self.scaler is None or self.skips > MOST_SKIPS or not loss.isfinite():
             what = "a gradient" if loss.isfinite() else f"the loss ({loss.item()})"
             raise FloatingPointError(f"{what} is no finite number")
+
+
+class Unheard:
+    """Torch's optimizer, counted by Lightning as ever, without the callbacks in between.
+
+    Args:
+        optimizer: Lightning's around torch's.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+
+    def step(self) -> None:
+        """Take the step and have it counted."""
+        self.optimizer._on_before_step()
+        self.optimizer.optimizer.step()
+        self.optimizer._on_after_step()
