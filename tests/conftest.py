@@ -1,6 +1,7 @@
 """What the tests share: configs found by globbing ``conf/``, runs in this process, and runs as a user starts them."""
 
 import os
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from gptladder.assembly import build_data, build_learner, build_trainer, climb
+from gptladder.command import script
 from gptladder.naming import quoted
 from gptladder.run import Run
 
@@ -76,6 +78,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         lost = [report for report in lost if "test_trust_" in report.nodeid]
         said = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
         terminalreporter.write_line(f"tried: {said}; losses of data found: {len(lost)}")
+
+
+def ran(name: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a script in this process, where torch is loaded already."""
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    script(runpy.run_path(str(ROOT / "scripts" / name))["main"])
+
+
+def assert_refused(
+    name: str, words: str, *, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script says no in one line that names what is wrong, prints nothing else, and ends with 2."""
+    with pytest.raises(SystemExit) as end:
+        ran(name, *words.split(), monkeypatch=monkeypatch)
+    assert end.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    assert line.startswith("error: ")
+    assert named in line
 
 
 @pytest.fixture(scope="session")

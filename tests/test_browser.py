@@ -176,7 +176,7 @@ def tensorboard(ladder: Ladder, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def report(browser: Chrome, ladder: Ladder) -> Chrome:
     """The browser with the report open and its chart drawn."""
     browser.get((ladder.path / "report.html").as_uri())
-    becomes(browser, lambda: drawn(browser), sorted(ladder.labels.values()))
+    assert_becomes(browser, lambda: drawn(browser), sorted(ladder.labels.values()))
     return browser
 
 
@@ -197,7 +197,7 @@ def eventually(read: Callable[[], object], expected: object) -> None:
     assert seen == expected
 
 
-def becomes(browser: Chrome, read: Callable[[], object], expected: object) -> None:
+def assert_becomes(browser: Chrome, read: Callable[[], object], expected: object) -> None:
     """Wait until the page shows what is expected; if it never does, say what it shows."""
     try:
         WebDriverWait(browser, PATIENCE, 0.2).until(lambda _: read() == expected)
@@ -240,18 +240,18 @@ def hover(browser: Chrome, chart: WebElement) -> None:
 def test_time_series_draws_every_rung_on_one_chart(browser: Chrome, tensorboard: str, ladder: Ladder) -> None:
     browser.get(f"{tensorboard}?tagFilter=val/loss#timeseries")
     runs = sorted(map(run_name, ladder.results))
-    becomes(browser, lambda: sorted(shown(browser, "runs-data-table tb-data-table-content-row")), runs)
-    becomes(browser, lambda: len(shown(browser, "scalar-card line-chart .series-view")), 1)
+    assert_becomes(browser, lambda: sorted(shown(browser, "runs-data-table tb-data-table-content-row")), runs)
+    assert_becomes(browser, lambda: len(shown(browser, "scalar-card line-chart .series-view")), 1)
     (chart,) = browser.find_elements(By.CSS_SELECTOR, "scalar-card line-chart .series-view")
     swatches = browser.find_elements(By.CSS_SELECTOR, "runs-data-table .run-color-swatch")
     colours = [swatch.value_of_css_property("background-color") for swatch in swatches]
     assert len(set(colours)) == len(runs)
-    becomes(browser, lambda: [colour for colour in colours if not is_painted(chart, colour)], [])
+    assert_becomes(browser, lambda: [colour for colour in colours if not is_painted(chart, colour)], [])
 
 
 def test_time_series_says_what_every_rung_measured(browser: Chrome, tensorboard: str, ladder: Ladder) -> None:
     browser.get(f"{tensorboard}?tagFilter=val/loss#timeseries")
-    becomes(browser, lambda: len(shown(browser, "scalar-card line-chart .series-view")), 1)
+    assert_becomes(browser, lambda: len(shown(browser, "scalar-card line-chart .series-view")), 1)
 
     def tooltip() -> set[tuple[str, str]]:
         hover(browser, browser.find_element(By.CSS_SELECTOR, "scalar-card line-chart .series-view"))
@@ -259,7 +259,7 @@ def test_time_series_says_what_every_rung_measured(browser: Chrome, tensorboard:
         return {(words[0], words[2]) for words in rows if len(words) > 2}  # run, smoothed, value
 
     measured = ladder.at(10, "val_loss").items()
-    becomes(browser, tooltip, {(run_name(name), f"{loss:.4g}") for name, loss in measured})
+    assert_becomes(browser, tooltip, {(run_name(name), f"{loss:.4g}") for name, loss in measured})
 
 
 def test_hparams_is_a_table_of_the_ablation(browser: Chrome, tensorboard: str, ladder: Ladder) -> None:
@@ -278,13 +278,13 @@ def test_hparams_is_a_table_of_the_ablation(browser: Chrome, tensorboard: str, l
         values = (config.model.get("n_layer"), config.optimizer.lr, ladder.results[name]["val_loss"])
         return [None if value is None else pytest.approx(value, rel=1e-4) for value in values]
 
-    becomes(browser, table, {run_name(name): recorded(name) for name in ladder.results})
+    assert_becomes(browser, table, {run_name(name): recorded(name) for name in ladder.results})
 
 
 def test_images_draw_every_layer_that_attends(browser: Chrome, tensorboard: str, ladder: Ladder) -> None:
     browser.get(f"{tensorboard}#images")
     assert len(ladder.layers) == 4
-    becomes(browser, lambda: {(run, tag) for run, tag in browser.execute_script(WITHIN + MAPS)}, ladder.layers)
+    assert_becomes(browser, lambda: {(run, tag) for run, tag in browser.execute_script(WITHIN + MAPS)}, ladder.layers)
 
 
 # The report
@@ -316,24 +316,24 @@ def test_a_click_in_the_legend_hides_a_rung_until_the_next(report: Chrome, ladde
     for label in everyone:
         click(report, label)
         others = [other for other in everyone if other != label]
-        becomes(report, lambda others=others: drawn(report), others)
+        assert_becomes(report, lambda others=others: drawn(report), others)
         click(report, label)
-        becomes(report, lambda: drawn(report), everyone)
+        assert_becomes(report, lambda: drawn(report), everyone)
 
 
 def test_a_hidden_rung_stays_hidden_when_another_loss_is_drawn(report: Chrome, ladder: Ladder) -> None:
     hidden, *others = sorted(ladder.labels.values())
     click(report, hidden)
-    becomes(report, lambda: drawn(report), others)
+    assert_becomes(report, lambda: drawn(report), others)
     report.find_element(By.CSS_SELECTOR, "[data-measure=val_loss]").click()
     hover(report, report.find_element(By.CSS_SELECTOR, "#chart .nsewdrag"))
     losses = ladder.reported(10, "val_loss")
-    becomes(report, lambda: tooltip(report), {label: losses[label] for label in others})
+    assert_becomes(report, lambda: tooltip(report), {label: losses[label] for label in others})
 
 
 def test_hovering_says_what_every_rung_measured(report: Chrome, ladder: Ladder) -> None:
     hover(report, report.find_element(By.CSS_SELECTOR, "#chart .nsewdrag"))
-    becomes(report, lambda: tooltip(report), ladder.reported(10, "val_estimate"))
+    assert_becomes(report, lambda: tooltip(report), ladder.reported(10, "val_estimate"))
 
 
 def test_counting_alone_is_a_line_under_the_curves_of_the_validation_split(report: Chrome, ladder: Ladder) -> None:
@@ -342,8 +342,10 @@ def test_counting_alone_is_a_line_under_the_curves_of_the_validation_split(repor
     said = f"{line.label}  {line.loss:.3f}".split()
     for measure, lines in (("val_estimate", [said]), ("val_loss", [said]), ("train_estimate", [])):
         report.find_element(By.CSS_SELECTOR, f"[data-measure={measure}]").click()
-        becomes(report, lambda: [text.split() for text in shown(report, "#chart .annotation-text")], lines)
-        becomes(report, lambda: len(report.find_elements(By.CSS_SELECTOR, "#chart .shapelayer path")), len(lines))
+        assert_becomes(report, lambda: [text.split() for text in shown(report, "#chart .annotation-text")], lines)
+        assert_becomes(
+            report, lambda: len(report.find_elements(By.CSS_SELECTOR, "#chart .shapelayer path")), len(lines)
+        )
 
 
 def tooltip(report: Chrome) -> dict[str, str]:
@@ -356,7 +358,7 @@ def test_the_report_fetches_nothing_and_breaks_nothing(report: Chrome, ladder: L
     for kind in ("performance", "browser"):
         report.get_log(kind)  # what was before
     report.refresh()
-    becomes(report, lambda: drawn(report), sorted(ladder.labels.values()))
+    assert_becomes(report, lambda: drawn(report), sorted(ladder.labels.values()))
     events = [json.loads(entry["message"])["message"] for entry in report.get_log("performance")]
     requests = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert [url for url in requests if not url.startswith("data:")] == [address]

@@ -2,8 +2,6 @@
 
 import json
 import math
-import runpy
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
-from conftest import ROOT, RUNGS, composed
+from conftest import RUNGS, assert_refused, composed, ran
 from gptladder.attention import attention_weights
 from gptladder.checkpoint import Trained, load_trained, recorded_splits
-from gptladder.command import script
 from gptladder.errors import UserError
 from gptladder.evaluation import exact_loss
 from gptladder.inspection import (
@@ -248,16 +245,20 @@ def test_of_a_long_text_the_page_shows_the_start_and_says_so(tmp_path: Path) -> 
 # The command
 
 
-def ran(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["inspect_run.py", *arguments])
-    script(runpy.run_path(str(ROOT / "scripts" / "inspect_run.py"))["main"])
-
-
 @pytest.mark.xdist_group("finished_run")
 def test_the_command_writes_what_it_names_and_the_loss_is_the_recorded_one(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran("--run", str(finished_run), "--prompt", "ROMEO: What", "--out", str(tmp_path), monkeypatch=monkeypatch)
+    ran(
+        "inspect_run.py",
+        "--run",
+        str(finished_run),
+        "--prompt",
+        "ROMEO: What",
+        "--out",
+        str(tmp_path),
+        monkeypatch=monkeypatch,
+    )
     files = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert sorted(files) == sorted(tmp_path.iterdir())
     with Image.open(tmp_path / "attention.png") as image:
@@ -272,7 +273,7 @@ def test_the_command_writes_what_it_names_and_the_loss_is_the_recorded_one(
 def test_without_a_prompt_the_start_of_the_text_is_looked_at(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran("--run", str(finished_run), "--out", str(tmp_path), monkeypatch=monkeypatch)
+    ran("inspect_run.py", "--run", str(finished_run), "--out", str(tmp_path), monkeypatch=monkeypatch)
     of = load_trained(finished_run / "checkpoints" / "last.ckpt")
     prompt = json.loads((tmp_path / "inspection.json").read_text())["prompt"]
     assert "".join(piece["token"] for piece in prompt) == of.tokenizer.decode(recorded_splits(of)[1][:8])
@@ -302,13 +303,7 @@ def test_a_mistake_is_one_line_on_stderr_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     for name, text in {"letter.txt": "a", "text.txt": "to be or not", "file": ""}.items():
         Path(name).write_text(text)
-    with pytest.raises(SystemExit) as end:
-        ran(*words.replace("RUN", str(finished_run)).split(), monkeypatch=monkeypatch)
-    assert end.value.code == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    (line,) = printed.err.splitlines()
-    assert line.startswith("error: ")
-    assert named in line
+    words = words.replace("RUN", str(finished_run))
+    assert_refused("inspect_run.py", words, named=named, monkeypatch=monkeypatch, capsys=capsys)
     assert len(list(tmp_path.iterdir())) == 3
     assert not (finished_run / "inspection").exists()

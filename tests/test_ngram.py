@@ -2,8 +2,6 @@
 
 import json
 import math
-import runpy
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from conftest import ROOT
+from conftest import assert_refused, ran
 from gptladder.blocks import split_tokens
-from gptladder.command import script
 from gptladder.errors import UserError
 from gptladder.evaluation import exact_loss
 from gptladder.ngram import NGram
@@ -143,21 +140,16 @@ def test_an_order_that_is_none_and_a_text_with_nothing_to_predict_are_mistakes()
 # The command
 
 
-def ran(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["ngram.py", *arguments])
-    script(runpy.run_path(str(ROOT / "scripts" / "ngram.py"))["main"])
-
-
 def test_the_command_prints_a_line_an_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.txt").write_text("to be, or not to be: " * 50)
     words = ("--text", str(tmp_path / "text.txt"), "--order", "1", "3")
-    ran(*words, monkeypatch=monkeypatch)
+    ran("ngram.py", *words, monkeypatch=monkeypatch)
     heading, *lines = capsys.readouterr().out.splitlines()
     assert "in blocks of 8" in heading
     assert [line.split()[:2] for line in lines[:2]] == [["1", "0"], ["3", "2"]]
-    ran(*words, "--json", monkeypatch=monkeypatch)
+    ran("ngram.py", *words, "--json", monkeypatch=monkeypatch)
     figures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [f"{row['val_loss']:.4f}" for row in figures] == [line.split()[2] for line in lines[:2]]
     assert figures[1]["val_bits_per_char"] == pytest.approx(figures[1]["val_loss"] / math.log(2))
@@ -168,9 +160,9 @@ def test_the_command_prints_a_line_an_order(
 def test_of_a_run_the_text_and_the_block_size_are_taken(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran("--run", str(finished_run), "--order", "5", "--json", monkeypatch=monkeypatch)
+    ran("ngram.py", "--run", str(finished_run), "--order", "5", "--json", monkeypatch=monkeypatch)
     of_run = json.loads(capsys.readouterr().out)
-    ran("--order", "5", "--json", monkeypatch=monkeypatch)
+    ran("ngram.py", "--order", "5", "--json", monkeypatch=monkeypatch)
     of_shakespeare = json.loads(capsys.readouterr().out)
     assert of_run["block_size"] == 8
     assert of_run["val_loss"] == of_shakespeare["val_loss"]
@@ -192,11 +184,4 @@ def test_a_mistake_is_one_line_on_stderr(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("letter.txt").write_text("a")
-    with pytest.raises(SystemExit) as end:
-        ran(*words.split(), monkeypatch=monkeypatch)
-    assert end.value.code == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    (line,) = printed.err.splitlines()
-    assert line.startswith("error: ")
-    assert named in line
+    assert_refused("ngram.py", words, named=named, monkeypatch=monkeypatch, capsys=capsys)

@@ -1,23 +1,15 @@
 """``scripts/generate.py`` and ``scripts/evaluate.py``: what they print, and one line for a mistake."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
-from gptladder.command import script
+from conftest import ROOT, assert_refused, ran
 
 pytestmark = pytest.mark.xdist_group("finished_run")  # one process makes the run for all of them
-
-
-def ran(name: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a script in this process, where torch is loaded already."""
-    monkeypatch.setattr(sys, "argv", [name, *arguments])
-    script(runpy.run_path(str(ROOT / "scripts" / name))["main"])
 
 
 @pytest.mark.parametrize(
@@ -53,14 +45,8 @@ def test_a_mistake_is_one_line_on_stderr(
     monkeypatch.chdir(tmp_path)
     for name, text in {"text.txt": "né", "empty.txt": "", "letter.txt": "a"}.items():
         Path(name).write_text(text)
-    with pytest.raises(SystemExit) as end:
-        ran(*words.replace("RUN", str(finished_run)).split(), monkeypatch=monkeypatch)
-    assert end.value.code == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    (line,) = printed.err.splitlines()
-    assert line.startswith("error: ")
-    assert named in line
+    name, _, words = words.replace("RUN", str(finished_run)).partition(" ")
+    assert_refused(name, words, named=named, monkeypatch=monkeypatch, capsys=capsys)
 
 
 def test_generate_prints_the_text_and_nothing_else(

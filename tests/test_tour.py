@@ -1,7 +1,6 @@
 """The tour: every figure is the notebooks', and comes out of the package's own parts."""
 
 import re
-import runpy
 import subprocess
 import sys
 import time
@@ -12,8 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from conftest import CONF, ROOT, RUNGS, command
-from gptladder.command import script
+from conftest import CONF, ROOT, RUNGS, assert_refused, command, ran
 from gptladder.errors import UserError
 from gptladder.published import published
 from gptladder.tour import Board, averages, batch, bigram, block, chosen, depth, guide, head, ladder, scaling
@@ -58,15 +56,9 @@ AFTER_TRAINING = (
 LOSSES = {0: 4.6924, 1000: 3.7638, 2000: 3.2342, 5000: 2.5153, 9000: 2.3976}
 
 
-def ran(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the tour in this process, where torch is loaded already."""
-    monkeypatch.setattr(sys, "argv", ["tour.py", *arguments])
-    script(runpy.run_path(str(ROOT / "scripts" / "tour.py"))["main"])
-
-
 def told(number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What the plain tour prints of a chapter."""
-    ran("--plain", "--chapter", str(number), monkeypatch=monkeypatch)
+    ran("tour.py", "--plain", "--chapter", str(number), monkeypatch=monkeypatch)
     printed = capsys.readouterr()
     assert printed.err == ""
     return printed.out
@@ -311,7 +303,7 @@ def test_without_save_nothing_is_written(
 
 
 def test_the_list_names_every_chapter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    ran("--list", "--plain", monkeypatch=monkeypatch)
+    ran("tour.py", "--list", "--plain", monkeypatch=monkeypatch)
     lines = capsys.readouterr().out.splitlines()
     assert [tuple(re.split(r"\s{2,}", line)) for line in lines[1:] if line] == [
         (str(number), name, title) for number, name, title in CHAPTERS
@@ -360,14 +352,7 @@ def test_a_mistake_is_one_line_and_nothing_is_shown(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("not a directory")
-    with pytest.raises(SystemExit) as end:
-        ran(*arguments.split(), monkeypatch=monkeypatch)
-    assert end.value.code == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    (line,) = printed.err.splitlines()
-    assert line.startswith("error: ")
-    assert named in line
+    assert_refused("tour.py", arguments, named=named, monkeypatch=monkeypatch, capsys=capsys)
 
 
 def test_a_picture_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> None:

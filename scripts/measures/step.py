@@ -12,15 +12,14 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
 from gptladder.assembly import build_data, build_learner, build_trainer
 from gptladder.callbacks.progress import Progress
-from gptladder.loss import next_token_loss
 from gptladder.run import Run
 
+from .loop import bare_loop
 from .pairs import ROOT, Row, elsewhere
 
 STEPS = 2000
@@ -64,24 +63,7 @@ def through_lightning(cfg: DictConfig) -> float:
     return watch.seconds
 
 
-def bare(cfg: DictConfig) -> float:
-    """Seconds of the same steps in a loop of five lines."""
-    torch.manual_seed(cfg.seed)
-    data = build_data(cfg)
-    learner = build_learner(cfg, data)
-    instantiate(cfg.hardware).prepare(learner.net)
-    optimizer = learner.build_optimizer(learner.net.named_parameters())
-    blocks = iter(data.train_blocks())
-    started = time.perf_counter()
-    for _ in range(cfg.trainer.max_steps):
-        loss = next_token_loss(learner.net, next(blocks))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return time.perf_counter() - started
-
-
 def _pair(rung: str) -> tuple[float, float]:
     with elsewhere() as directory, initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", [f"model={rung}", f"trainer.max_steps={STEPS}", f"run_dir={directory}"])
-        return through_lightning(cfg), bare(cfg)
+        return through_lightning(cfg), bare_loop(cfg)(STEPS)

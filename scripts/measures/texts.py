@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
-from gptladder.assembly import build_data, build_learner
-from gptladder.loss import next_token_loss
-
+from .loop import bare_loop
 from .pairs import CORPUS, ROOT, Row, elsewhere, in_turn, process
 
 MB = 10**6
@@ -60,8 +55,8 @@ def measure_growth(arguments: Namespace) -> Iterator[Row]:
             _written(path, size * MB)
             steppers.append(_stepper(path, directory))
         few, many = steppers
-        few(), many()  # the first pages of a map come from the disk
-        a, b, ratio = in_turn(many, few, 3 * arguments.pairs)
+        few(STEPS), many(STEPS)  # the first pages of a map come from the disk
+        a, b, ratio = in_turn(lambda: many(STEPS), lambda: few(STEPS), 3 * arguments.pairs)
     ours, theirs = (f"{1e3 * seconds / STEPS:.3f} ms" for seconds in (a, b))
     what = f"a step of bigram on {LARGEST:,} MB of text"
     yield Row(what, ours, f"{theirs} on 1 MB", f"{1 / ratio:.2f} times as long", "1.1 times, dream 1.02 times")
@@ -76,24 +71,7 @@ def _written(path: Path, size: int) -> int:
     return path.stat().st_size
 
 
-def _stepper(path: Path, directory: str) -> Callable[[], float]:
+def _stepper(path: Path, directory: str) -> Callable[[int], float]:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         own = [f"data.path={path}", f"data.cache={directory}/cache", f"run_dir={directory}"]
-        cfg = compose("train", ["model=bigram", "data=text", *own])
-    torch.manual_seed(cfg.seed)
-    data = build_data(cfg)
-    learner = build_learner(cfg, data)
-    instantiate(cfg.hardware).prepare(learner.net)
-    optimizer = learner.build_optimizer(learner.net.named_parameters())
-    blocks = iter(data.train_blocks())
-
-    def steps() -> float:
-        started = time.perf_counter()
-        for _ in range(STEPS):
-            loss = next_token_loss(learner.net, next(blocks))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        return time.perf_counter() - started
-
-    return steps
+        return bare_loop(compose("train", ["model=bigram", "data=text", *own]))

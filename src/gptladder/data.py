@@ -54,17 +54,10 @@ class TextData(L.LightningDataModule):
         overfit_blocks: int | None = None,
     ) -> None:
         super().__init__()
-        for key, number in (("batch_size", batch_size), ("estimate_batches", estimate_batches)):
-            if type(number) is not int or number < 1:
-                raise UserError(f"data.{key}={number} must be a whole number of at least 1")
-        if not isinstance(split, float) or not 0 < split < 1:
-            raise UserError(f"data.split={split} must lie between 0 and 1, such as 0.9")
-        if stream not in ("published", "independent"):
-            raise UserError(f"data.stream={stream} must be published or independent")
-        if cache is True or not isinstance(cache, str | bool | None):
-            raise UserError(f"data.cache={cache} must be a directory, null (the user's own) or false")
-        if overfit_blocks is not None and (type(overfit_blocks) is not int or overfit_blocks < 1):
-            raise UserError(f"data.overfit_blocks={overfit_blocks} must be a whole number of at least 1, or null")
+        _check_counts(batch_size=batch_size, estimate_batches=estimate_batches)
+        if overfit_blocks is not None:
+            _check_counts(overfit_blocks=overfit_blocks)
+        _check_choices(split, stream, cache)
         self.overfit_blocks = overfit_blocks
         self.block_size = block_size
         self.batch_size = batch_size
@@ -161,3 +154,18 @@ class TextData(L.LightningDataModule):
         if self.train_generator is not None and self.estimate_generator is not None:
             self.train_generator.set_state(state_dict["train"])
             self.estimate_generator.set_state(state_dict["estimate"])
+
+
+def _check_counts(**counts: int) -> None:
+    for key, number in counts.items():
+        if type(number) is not int or number < 1:
+            raise UserError(f"data.{key}={number} must be a whole number of at least 1")
+
+
+def _check_choices(split: float, stream: str, cache: str | bool | None) -> None:
+    if not isinstance(split, float) or not 0 < split < 1:
+        raise UserError(f"data.split={split} must lie between 0 and 1, such as 0.9")
+    if stream not in ("published", "independent"):
+        raise UserError(f"data.stream={stream} must be published or independent")
+    if cache is True or not isinstance(cache, str | bool | None):
+        raise UserError(f"data.cache={cache} must be a directory, null (the user's own) or false")

@@ -1,0 +1,34 @@
+"""A rung's own net, batches and optimizer in a loop of five lines, with nothing around it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from gptladder.assembly import build_data, build_learner
+from gptladder.loss import next_token_loss
+
+
+def bare_loop(cfg: DictConfig) -> Callable[[int], float]:
+    """What takes so many steps and says how many seconds they took."""
+    torch.manual_seed(cfg.seed)
+    data = build_data(cfg)
+    learner = build_learner(cfg, data)
+    instantiate(cfg.hardware).prepare(learner.net)
+    optimizer = learner.build_optimizer(learner.net.named_parameters())
+    blocks = iter(data.train_blocks())
+
+    def take(steps: int) -> float:
+        started = time.perf_counter()
+        for _ in range(steps):
+            loss = next_token_loss(learner.net, next(blocks))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return time.perf_counter() - started
+
+    return take

@@ -1,0 +1,102 @@
+"""One layer of a GPT, and the residual stream that it adds to.
+
+Dimensions in comments are those of ``gptladder.model``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class Layer(nn.Module):
+    """Communicate, then compute: attention gathers the past, a feed-forward thinks about it.
+
+    Args:
+        gather: builds what reads the past, ``width`` channels of it.
+        linear, norm, activation: build what their names say.
+    """
+
+    def __init__(
+        self,
+        gather: Callable[[], nn.Module],
+        *,
+        linear: Callable[[int, int], nn.Module],
+        norm: Callable[[int], nn.Module],
+        activation: Callable[[], nn.Module],
+        n_embd: int,
+        width: int,
+        expansion: int,
+        projection: bool,
+        residual: bool,
+        norm_position: str,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        past = gather()
+        if projection:
+            past, width = nn.Sequential(past, linear(width, n_embd)), n_embd
+
+        def sublayer(body: nn.Module, width_in: int) -> Sublayer:
+            return Sublayer(
+                body, width_in, width, norm=norm, residual=residual, norm_position=norm_position, dropout=dropout
+            )
+
+        self.attention = sublayer(past, n_embd)
+        self.feedforward = (
+            sublayer(feedforward(width, expansion, linear, activation), width) if expansion else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.feedforward(self.attention(x))
+        return y
+
+
+class Sublayer(nn.Module):
+    """One stop on the residual stream: normalise, transform, drop out, add back."""
+
+    def __init__(
+        self,
+        body: nn.Module,
+        width_in: int,
+        width_out: int,
+        *,
+        norm: Callable[[int], nn.Module],
+        residual: bool,
+        norm_position: str,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.pre_norm = norm(width_in) if norm_position == "pre" else nn.Identity()
+        self.body = body
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.join = Add() if residual else Replace()
+        self.post_norm = norm(width_out) if norm_position == "post" else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.post_norm(self.join(x, self.dropout(self.body(self.pre_norm(x)))))
+        return y
+
+
+class Add(nn.Module):
+    """The residual path: what a sublayer found is added to what was known (He et al. 2015)."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Replace(nn.Module):
+    """No residual path: what a sublayer found is all that goes on."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return y
+
+
+def feedforward(
+    width: int, expansion: int, linear: Callable[[int, int], nn.Module], activation: Callable[[], nn.Module]
+) -> nn.Sequential:
+    """Each position thinks on its own: widen, bend, and back; unwidened, there is nothing to bring back."""
+    if expansion == 1:
+        return nn.Sequential(linear(width, width), activation())
+    return nn.Sequential(linear(width, expansion * width), activation(), linear(expansion * width, width))
