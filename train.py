@@ -6,18 +6,20 @@ import hydra
 from omegaconf import DictConfig
 
 from gptladder.command import main
+from gptladder.garbage import nothing_collected
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def train(cfg: DictConfig) -> float:
     """Train one rung as composed, leave its record in the run directory, and return its exact loss."""
     # Imported here: --help and mistakes answer before torch and Lightning are loaded.
-    import torch
-    from rich import print
+    with nothing_collected():
+        import torch
+        from rich import print
 
-    from gptladder.assembly import build_data, build_learner, build_trainer, climb
-    from gptladder.panel import closing
-    from gptladder.run import Run
+        from gptladder.assembly import build_data, build_learner, build_trainer, climb
+        from gptladder.panel import closing
+        from gptladder.run import Run
 
     run = Run(cfg.run_dir)
     with run.recording():

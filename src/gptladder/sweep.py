@@ -12,6 +12,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
 from gptladder.errors import InUse, UserError
+from gptladder.garbage import nothing_collected
 from gptladder.mistakes import check, explain
 from gptladder.naming import job_name, quoted
 from gptladder.run import Run
@@ -112,8 +113,17 @@ def refuse_if_hopeless(jobs: list[Job]) -> None:
         raise UserError(jobs[0].mistake)
 
 
+def load_report() -> None:
+    """Import what ``report`` needs, torch above all: something to do while jobs run elsewhere."""
+    with nothing_collected():
+        import gptladder.checkpoint
+        import gptladder.ngram
+        import gptladder.report  # noqa: F401
+
+
 def report(directory: Path) -> None:
     """Write and print the table of all runs below a directory, whatever their state."""
+    load_report()
     from rich.console import Console
 
     from gptladder.report import show_report, write_report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.files import replacing, sweep_staging
 from gptladder.run import Run
-from gptladder.sweep import Job, describe, refuse_if_hopeless, report, settle, unfinished
+from gptladder.sweep import Job, describe, load_report, refuse_if_hopeless, report, settle, unfinished
 from gptladder.workers import told_of_signals
 
 
@@ -57,6 +58,7 @@ class LadderSweeper(BasicSweeper):
         if isinstance(self.launcher, BasicLauncher):  # in this very process a job hears of signals itself
             self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
             return
+        Thread(target=load_report, daemon=True).start()
         with told_of_signals([Run(job.directory) for job in jobs]):
             # The last first: on a ladder they take longest, and begun last one would run on alone.
             self.launcher.launch([job.overrides for job in reversed(jobs)], initial_job_idx=0)
