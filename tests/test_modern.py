@@ -1,5 +1,7 @@
 """Claims about what the model and its optimizer can do beyond the lecture."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from gptladder.errors import UserError
 from gptladder.initialisation import NARROW, output_projections
 from gptladder.loss import next_token_loss
 from gptladder.model import GPT, count_parameters
-from gptladder.optimizer import Together, adamw_decaying_matrices, muon
+from gptladder.optimizer import AdamW, Together, adamw_decaying_matrices, muon
 from gptladder.rotary import Rotary
 from gptladder.schedule import linear
 
@@ -290,3 +292,25 @@ def test_two_optimizers_do_what_each_does_alone() -> None:
             for each in optimizers:
                 each.step()
     assert all(torch.equal(a, b) for a, b in zip(together.parameters(), apart.parameters(), strict=True))
+
+
+def test_adamw_moves_parameters_as_torchs_own_does_whatever_happens_in_between() -> None:
+    """A parameter without a gradient, a state loaded, an optimizer gone on with: the same bits."""
+
+    def moved(kind: type[torch.optim.AdamW]) -> list[Tensor]:
+        torch.manual_seed(0)
+        parameters = [torch.nn.Parameter(torch.randn(5, 3)) for _ in range(4)]
+        groups = [{"params": parameters[:2], "weight_decay": 0.1}, {"params": parameters[2:], "weight_decay": 0.0}]
+        optimizer = kind(groups, lr=1e-2, fused=True)
+        for step in range(15):
+            for i, parameter in enumerate(parameters):
+                parameter.grad = None if i == 2 and step in (3, 4) else torch.randn(5, 3)
+            optimizer.step()
+            if step == 8:
+                state = copy.deepcopy(optimizer.state_dict())
+                optimizer = kind(groups, lr=1e-2, fused=True)
+                optimizer.load_state_dict(state)
+        return [*parameters, *(optimizer.state[parameter]["step"] for parameter in parameters)]
+
+    ours, theirs = moved(AdamW), moved(torch.optim.AdamW)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

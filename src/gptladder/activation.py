@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from torch import Tensor, nn
+
+
+class ReLU(nn.Module):
+    """What is negative is nothing.
+
+    In place, but not where there is a gradient: of what a linear made of three dimensions, autograd would keep a copy.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu() if x.requires_grad else x.relu_()
 
 
 class SquaredReLU(nn.Module):
@@ -16,8 +25,7 @@ class SquaredReLU(nn.Module):
 
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    # In place: what comes before it is a linear, which does not need its output again.
-    "relu": partial(nn.ReLU, inplace=True),
+    "relu": ReLU,
     "gelu": nn.GELU,
     "relu2": SquaredReLU,
 }
