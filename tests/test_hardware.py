@@ -102,3 +102,16 @@ def test_compiling_renames_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     instantiate(composed("hardware=cpu", "hardware.compile=true").hardware).prepare(net)
     assert list(net.state_dict()) == ["0.weight", "0.bias"]
     assert net._compiled_call_impl is not None
+
+
+def test_evaluations_run_side_by_side_only_where_training_leaves_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_n_cores", lambda: 4)
+    small, large = nn.Linear(10, 10), nn.Linear(1000, 1000)
+
+    def side_by_side(net: nn.Module, *overrides: str) -> int:
+        return int(instantiate(composed(*overrides).hardware).side_by_side(net))
+
+    assert side_by_side(small, "hardware=cpu") == 4
+    assert side_by_side(large, "hardware=cpu") == 1
+    for setting in ("threads=1", "precision=bf16-mixed", "compile=true", "devices=2"):
+        assert side_by_side(small, "hardware=cpu", f"hardware.{setting}") == 1

@@ -80,6 +80,7 @@ def build_trainer(cfg: DictConfig, data: TextData, learner: Learner, run: Run) -
     _hush()
     hardware = instantiate(cfg.hardware)
     hardware.prepare(learner.net)
+    learner.side_by_side = hardware.side_by_side(learner.net)
     record = Record(run, tokens_per_step=learner.tokens_per_step)
     data.steps_per_stretch = steps_per_stretch(
         _intervals(cfg), work_per_step=count_parameters(learner.net) * learner.tokens_per_step

@@ -68,10 +68,15 @@ class Hardware:
 
     def prepare(self, net: nn.Module) -> None:
         """Set the threads that suit the net's size, and compile it if asked."""
-        few = count_parameters(net) < PARAMETERS_FOR_THREADS
-        torch.set_num_threads((1 if few else _n_cores()) if self.threads == "auto" else self.threads)
+        torch.set_num_threads((1 if _small(net) else _n_cores()) if self.threads == "auto" else self.threads)
         if self.compile:
             net.compile()  # in place: `torch.compile(net)` would rename every weight in the checkpoints
+
+    def side_by_side(self, net: nn.Module) -> int:
+        """How many batches an evaluation may compute at once: as many as there are cores, if training leaves them."""
+        # What a precision or a compiler sets up for the training thread, other threads would not know.
+        plain = self.accelerator == "cpu" and self.precision == "32-true" and not self.compile
+        return _n_cores() if plain and self.devices == 1 and self.threads == "auto" and _small(net) else 1
 
 
 def _check_accelerator(accelerator: str, devices: int | str) -> None:
@@ -94,6 +99,10 @@ def _precision(precision: str, accelerator: str) -> str:
     if precision == "16-mixed" and accelerator == "cpu":
         raise UserError("hardware.precision=16-mixed, but a CPU has no fp16 arithmetic: take mixed or 32-true")
     return precision
+
+
+def _small(net: nn.Module) -> bool:
+    return count_parameters(net) < PARAMETERS_FOR_THREADS
 
 
 def _n_gpus() -> int:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gptladder.blocks import Batch
 from gptladder.loss import next_token_loss
+from gptladder.measuring import Measuring
 from gptladder.stretch import Stretch
 from gptladder.update import Unheard, Update
 
@@ -58,6 +58,7 @@ class Learner(L.LightningModule):
         self.gradient_clip_val = gradient_clip_val
         self.tokens_per_step = tokens_per_step
         self.record = record
+        self.side_by_side = 1  # batches of an evaluation at once, which the hardware decides
         self.measures: dict[str, float] = {}
 
     def configure_optimizers(self) -> Any:
@@ -94,14 +95,15 @@ class Learner(L.LightningModule):
         return {"loss": loss}  # of the last step, for callbacks
 
     def on_validation_epoch_start(self) -> None:
-        self.sums = torch.zeros(len(MEASURES), 2, dtype=torch.float64, device=self.device)
+        self.measuring = Measuring(
+            partial(next_token_loss, self.net), len(MEASURES), side_by_side=self.side_by_side, device=self.device
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int) -> None:
-        loss, n_tokens = next_token_loss(self.net, batch), batch[1].numel()
-        self.sums[dataloader_idx] += torch.stack([loss.double() * n_tokens, loss.new_tensor(n_tokens)])
+        self.measuring.add(dataloader_idx, batch)
 
     def on_validation_epoch_end(self) -> None:
-        sums = self.trainer.strategy.reduce(self.sums, reduce_op="sum")
+        sums = self.trainer.strategy.reduce(self.measuring.finish(), reduce_op="sum")
         assert isinstance(sums, Tensor)
         self.measures = dict(zip(MEASURES, (sums[:, 0] / sums[:, 1]).tolist(), strict=True))
         for name, value in self.measures.items():
