@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -71,7 +72,7 @@ class Sublayer(nn.Module):
         self.pre_norm = norm(width_in) if norm_position == "pre" else nn.Identity()
         self.body = body
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.join = Add() if residual else Replace()
+        self.join = torch.add if residual else replaced
         self.post_norm = norm(width_out) if norm_position == "post" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,18 +80,9 @@ class Sublayer(nn.Module):
         return y
 
 
-class Add(nn.Module):
-    """The residual path: what a sublayer found is added to what was known (He et al. 2015)."""
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
-
-
-class Replace(nn.Module):
-    """No residual path: what a sublayer found is all that goes on."""
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return y
+def replaced(x: Tensor, y: Tensor) -> Tensor:
+    """No residual path (He et al. 2015), which would add what a sublayer found to what was known."""
+    return y
 
 
 def feedforward(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 
@@ -51,28 +50,28 @@ class Memory:
 
     def with_past(self, owner: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
         """What a part made of the earlier tokens and of the new: ``(..., t, D)`` each, or token numbers ``(B, t)``."""
+        time = 1 if new[0].dim() == 2 else -2
+        n_new = new[0].size(time)
         if owner not in self._kept:
-            self._kept[owner] = tuple(self._room(made) for made in new)
-        end = self.length + new[0].size(_time(new[0]))
-        for kept, made in zip(self._kept[owner], new, strict=True):
-            kept.narrow(_time(made), self.length, end - self.length).copy_(made)
-        return tuple(kept.narrow(_time(kept), 0, end) for kept in self._kept[owner])
-
-    def _room(self, made: Tensor) -> Tensor:
-        shape = list(made.shape)
-        shape[_time(made)] = self.block_size
-        return torch.empty(shape, dtype=made.dtype, device=made.device)
+            self._kept[owner] = tuple(_room(made, time, self.block_size) for made in new)
+        kept = self._kept[owner]
+        for room, made in zip(kept, new, strict=True):
+            room.narrow(time, self.length, n_new).copy_(made)
+        return tuple([room.narrow(time, 0, self.length + n_new) for room in kept])
 
     @contextmanager
     def _lent(self) -> Iterator[None]:
+        # Past what torch does when a module is given an attribute, which would take a twentieth of each token.
         for part in self.parts:
-            part.memory = self  # type: ignore[assignment]
+            vars(part)["memory"] = self
         try:
             yield
         finally:
             for part in self.parts:
-                part.memory = NO_MEMORY  # type: ignore[assignment]
+                vars(part)["memory"] = NO_MEMORY
 
 
-def _time(made: Tensor) -> int:
-    return 1 if made.dim() == 2 else made.dim() - 2
+def _room(made: Tensor, time: int, size: int) -> Tensor:
+    shape = list(made.shape)
+    shape[time] = size
+    return made.new_empty(shape)

@@ -58,14 +58,16 @@ def _continued(
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
     memory = Memory(net, block_size)
-    new = idx = idx[:, -block_size:]
+    new = idx[:, -block_size:]
+    written = [new]
     for _ in range(n_tokens):
-        # Past the end of the block every token moves to another place in it: what was kept of them holds no more.
-        fits = memory.length + new.size(1) <= block_size
-        # Never compiled: each new length would be compiled anew.
-        logits = (memory.read(new) if fits else net.forward(idx))[:, -1]  # (B, V)
-        new = _draw(logits, temperature, top_k, generator)
-        idx = torch.cat([idx, new], dim=1)[:, -block_size:]
+        if memory.length + new.size(1) <= block_size:
+            logits = memory.read(new)
+        else:  # every token moves to another place in the block: what was kept of them holds no more
+            written = [torch.cat(written, dim=1)[:, -block_size:]]
+            logits = net.forward(written[0])  # never compiled: each new length would be compiled anew
+        new = _draw(logits[:, -1], temperature, top_k, generator)  # (B, T, V) -> (B, 1)
+        written.append(new)
         yield new.squeeze(1)
 
 
