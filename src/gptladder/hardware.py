@@ -26,8 +26,9 @@ class Hardware:
         strategy: Lightning's, such as ``auto`` or ``ddp``.
         precision: Lightning's, or ``mixed``: bf16 where the hardware has it, fp16 otherwise.
         compile: compile the net with ``torch.compile``; checkpoints stay portable.
-        threads: torch's threads on the CPU; ``auto`` is one for the small rungs and every core for large ones.
-            The number decides the last bits of a result and is recorded with it.
+        threads: torch's threads on the CPU; ``auto`` is one for the small rungs and every core for large ones, and
+            evaluates small rungs on every core, to the same bits. The number decides the last bits of a result and is
+            recorded with it.
 
     Raises:
         UserError: the machine has no such accelerator, or too few, or not the precision.
