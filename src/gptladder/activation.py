@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class ReLU(nn.Module):
     """What is negative is nothing.
 
-    In place, but not where there is a gradient: of what a linear made of three dimensions, autograd would keep a copy.
+    In place, but not where there is a gradient: of what a linear made of three dimensions autograd would keep a copy,
+    which took 3 to 5 % of ``layernorm``'s step.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ Dimensions in comments are those of ``gptladder.model``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +114,15 @@ class Attention(nn.Module):
         """The affinities that ``forward`` uses for an input, without dropout."""
         q, k, _ = self.heads(x)
         return self.affinity(q, k)
+
+
+def gathers(
+    attention: Literal["mean", "softmax"], n_embd: int, *, n_head: int, head_size: int, **options: Any
+) -> Callable[[], nn.Module]:
+    """What builds the part of a layer that reads the past; ``options`` are those of ``Attention``."""
+    if attention == "mean":
+        return partial(Average, n_embd, n_head=n_head, head_size=head_size)
+    return partial(Attention, n_embd, n_head=n_head, head_size=head_size, **options)
 
 
 def softmax_of_few(scores: Tensor) -> Tensor:

@@ -36,10 +36,10 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
 
         show_help(conf)
         return
+    atexit.register(gc.freeze)  # the collector would look through torch and Lightning once more: a second
     if "LOCAL_RANK" in os.environ:  # a process that Lightning started for another device: all is settled
         train()
         return
-    atexit.register(gc.freeze)  # the collector would look through torch and Lightning once more: a second
     # Hydra would print its own account of an error and exit 1; this hands the error to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from gptladder.blocks import ConsecutiveBlocks
 from gptladder.checkpoint import Trained, recorded_splits, recorded_texts
 from gptladder.errors import UserError
 from gptladder.loss import next_token_loss
+from gptladder.measuring import Measuring
 from gptladder.text import read_text
 
 
@@ -27,10 +29,11 @@ def exact_loss(net: nn.Module, tokens: Tensor, *, block_size: int, vocab_size: i
     """
     if len(tokens) < 2:
         raise UserError(f"a text of {len(tokens)} tokens has none to predict: give at least two")
-    total = 0.0
+    measuring = Measuring(partial(next_token_loss, net), 1, side_by_side=1, device=tokens.device)
     for batch in ConsecutiveBlocks(tokens, block_size=block_size, vocab_size=vocab_size):
-        total += float(next_token_loss(net, batch)) * batch[1].numel()
-    return total / (len(tokens) - 1)
+        measuring.add(0, batch)
+    ((total, n_tokens),) = measuring.finish().tolist()
+    return float(total / n_tokens)
 
 
 class Measured(NamedTuple):

@@ -15,39 +15,23 @@ class Layer(nn.Module):
     """Communicate, then compute: attention gathers the past, a feed-forward thinks about it.
 
     Args:
-        gather: builds what reads the past, ``width`` channels of it.
-        linear, norm, activation: build what their names say.
+        gather: builds what reads the past, ``n_embd`` channels to ``width``.
+        think: builds the feed-forward, ``width`` channels to ``width``; ``None`` leaves it out.
+        sublayer: puts either on the residual stream.
     """
 
     def __init__(
         self,
         gather: Callable[[], nn.Module],
+        think: Callable[[], nn.Module] | None,
+        sublayer: Callable[[nn.Module, int, int], Sublayer],
         *,
-        linear: Callable[[int, int], nn.Module],
-        norm: Callable[[int], nn.Module],
-        activation: Callable[[], nn.Module],
         n_embd: int,
         width: int,
-        expansion: int,
-        projection: bool,
-        residual: bool,
-        norm_position: str,
-        dropout: float,
     ) -> None:
         super().__init__()
-        past = gather()
-        if projection:
-            past, width = nn.Sequential(past, linear(width, n_embd)), n_embd
-
-        def sublayer(body: nn.Module, width_in: int) -> Sublayer:
-            return Sublayer(
-                body, width_in, width, norm=norm, residual=residual, norm_position=norm_position, dropout=dropout
-            )
-
-        self.attention = sublayer(past, n_embd)
-        self.feedforward = (
-            sublayer(feedforward(width, expansion, linear, activation), width) if expansion else nn.Identity()
-        )
+        self.attention = sublayer(gather(), n_embd, width)
+        self.feedforward = sublayer(think(), width, width) if think else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.feedforward(self.attention(x))
@@ -83,6 +67,11 @@ class Sublayer(nn.Module):
 def replaced(x: Tensor, y: Tensor) -> Tensor:
     """No residual path (He et al. 2015), which would add what a sublayer found to what was known."""
     return y
+
+
+def projected(gather: Callable[[], nn.Module], projection: Callable[[], nn.Module]) -> nn.Sequential:
+    """What the heads found, mixed (Vaswani et al. 2017)."""
+    return nn.Sequential(gather(), projection())
 
 
 def feedforward(

@@ -12,17 +12,16 @@ the constructor: ``forward`` never asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 
 from gptladder.activation import ACTIVATIONS
-from gptladder.attention import Attention, Average
+from gptladder.attention import gathers
 from gptladder.embedding import TokenEmbedding, WithPairs, WithPrevious
 from gptladder.initialisation import INITIALISATIONS
-from gptladder.layer import Layer
+from gptladder.layer import Layer, Sublayer, feedforward, projected
 from gptladder.sizes import check_dropout, check_modern, check_width, one_of, share, whole
 
 
@@ -128,22 +127,12 @@ class GPT(nn.Module):
         self.block_size = block_size
         linear = partial(nn.Linear, bias=bias)
         norm = partial(nn.LayerNorm, elementwise_affine=norm_gain, bias=bias)
-        gather: Callable[[], nn.Module] = (
-            partial(Average, n_embd, n_head=n_head, head_size=head_size)
-            if attention == "mean"
-            else partial(
-                Attention,
-                n_embd,
-                block_size=block_size,
-                n_head=n_head,
-                head_size=head_size,
-                scale=scale,
-                dropout=dropout,
-                rotary=rotary,
-                qk_norm=qk_norm,
-                fused=fused,
-            )
-        )
+        options = {"scale": scale, "dropout": dropout, "rotary": rotary, "qk_norm": qk_norm, "fused": fused}
+        gather = gathers(attention, n_embd, n_head=n_head, head_size=head_size, block_size=block_size, **options)
+        if projection:
+            gather = partial(projected, gather, partial(linear, n_head * head_size, n_embd))
+        think = partial(feedforward, width, expansion, linear, ACTIVATIONS[activation]) if expansion else None
+        sublayer = partial(Sublayer, norm=norm, residual=residual, norm_position=norm_position, dropout=dropout)
         # The notebook that published `embedding` drew its head before its table; every other rung draws it last.
         head_drawn_first = linear(n_embd, vocab_size) if not n_layer and not positions else None
         token = TokenEmbedding(vocab_size, block_size, n_embd, positions=positions)
@@ -152,24 +141,8 @@ class GPT(nn.Module):
             self.embedding = WithPrevious(self.embedding, vocab_size, n_embd, n_previous=n_previous)
         if pairs:
             self.embedding = WithPairs(self.embedding, vocab_size, n_embd)
-        self.layers = nn.Sequential(
-            *(
-                Layer(
-                    gather,
-                    linear=linear,
-                    norm=norm,
-                    activation=ACTIVATIONS[activation],
-                    n_embd=n_embd,
-                    width=n_head * head_size,
-                    expansion=expansion,
-                    projection=projection,
-                    residual=residual,
-                    norm_position=norm_position,
-                    dropout=dropout,
-                )
-                for _ in range(n_layer)
-            )
-        )
+        layers = (Layer(gather, think, sublayer, n_embd=n_embd, width=width) for _ in range(n_layer))
+        self.layers = nn.Sequential(*layers)
         self.norm = norm(width) if norm_position == "pre" else nn.Identity()
         self.head = head_drawn_first or linear(width, vocab_size)
         if tied:
