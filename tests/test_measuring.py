@@ -48,3 +48,15 @@ def test_what_goes_wrong_in_a_batch_goes_wrong_in_the_evaluation() -> None:
 
     with pytest.raises(IndexError, match="outside"):
         summed(loss, [(torch.ones(1, 4), torch.ones(1, 4))], side_by_side=2)
+
+
+def test_evaluations_share_their_threads_instead_of_starting_new_ones() -> None:
+    threads = set()
+
+    def loss(batch: Batch) -> Tensor:
+        threads.add(threading.current_thread())
+        return batch[0].mean()
+
+    for _ in range(20):
+        summed(loss, [(torch.ones(1, 4), torch.ones(1, 4))] * 4, side_by_side=2)
+    assert 1 <= len(threads) <= 2

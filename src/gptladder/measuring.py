@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -33,11 +34,7 @@ class Measuring:
         self.sums = torch.zeros(n_parts, 2, dtype=torch.float64, device=device)
         self._most_pending = 2 * side_by_side  # no more of a long text is in memory than that
         self._pending: deque[tuple[int, int, Future[Tensor]]] = deque()
-        self._pool = (
-            ThreadPoolExecutor(side_by_side, initializer=torch.set_num_threads, initargs=(1,))
-            if side_by_side > 1
-            else None
-        )
+        self._pool = _pool(side_by_side) if side_by_side > 1 else None
 
     def add(self, part: int, batch: Batch) -> None:
         """Measure one more batch of a part."""
@@ -53,8 +50,6 @@ class Measuring:
         """The sums of losses times tokens and of tokens, ``(n_parts, 2)``."""
         while self._pending:
             self._count_oldest()
-        if self._pool is not None:
-            self._pool.shutdown()
         return self.sums
 
     def _measured(self, batch: Batch) -> Tensor:
@@ -67,3 +62,9 @@ class Measuring:
 
     def _count(self, part: int, n_tokens: int, loss: Tensor) -> None:
         self.sums[part] += torch.stack([loss.double() * n_tokens, loss.new_tensor(n_tokens)])
+
+
+@cache
+def _pool(n: int) -> ThreadPoolExecutor:
+    """The threads of all evaluations: what torch keeps for a thread, some megabytes, would outlive each that ends."""
+    return ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,))
