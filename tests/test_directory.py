@@ -1,6 +1,8 @@
 """Run directories: one run each, given back if nothing began."""
 
 import json
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from conftest import CONF
 from gptladder import directory
+from gptladder.command import exit_codes_for_signals
 from gptladder.directory import claimed, entered, resuming
 from gptladder.errors import UserError
 from gptladder.naming import quoted
@@ -87,3 +90,20 @@ def test_a_run_goes_on_where_its_paths_were_meant_from(tmp_path: Path, monkeypat
 def test_a_text_must_be_named() -> None:
     with pytest.raises(UserError, match=r"data\.path must be given"), claimed(["data=text"], CONF):
         pass
+
+
+def test_a_signal_in_the_middle_of_making_a_directory_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = directory._claim
+
+    def interrupted(path: Path) -> tuple[Path, list[Path]]:
+        made = make(path)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return made
+
+    monkeypatch.setattr(directory, "_claim", interrupted)
+    with pytest.raises(SystemExit) as ended, exit_codes_for_signals(), claimed(here(tmp_path / "a" / "run"), CONF):
+        raise AssertionError("the signal was lost")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -32,12 +33,18 @@ def claimed(overrides: list[str], conf: Path) -> Iterator[Path]:
     """
     wanted = _wanted(overrides, conf)
     named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides)
-    path, made = _claim(wanted) if named else _claim_numbered(wanted)
+    # A signal has to wait until what it would leave behind is sure to be given back.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        yield path
+        path, made = _claim(wanted) if named else _claim_numbered(wanted)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield path
+        finally:
+            _give_back(path)
+            _remove_empty(made)
     finally:
-        _give_back(path)
-        _remove_empty(made)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def is_sweep(overrides: list[str], conf: Path) -> bool:
