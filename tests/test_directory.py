@@ -1,16 +1,16 @@
 """Run directories: one run each, given back if nothing began."""
 
 import json
-import os
 import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from conftest import CONF
-from gptladder import directory
-from gptladder.command import exit_codes_for_signals
+from gptladder import directory, signals
 from gptladder.directory import claimed, entered, resuming
 from gptladder.errors import UserError
 from gptladder.naming import quoted
@@ -92,18 +92,22 @@ def test_a_text_must_be_named() -> None:
         pass
 
 
-def test_a_signal_in_the_middle_of_making_a_directory_leaves_none(
+def test_a_signal_in_the_middle_of_making_a_directory_leaves_none_whichever_thread_it_hits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = directory._claim
+    other = ThreadPoolExecutor(1)
+    thread = other.submit(threading.get_ident).result()  # it was there first: no mask of ours is its own
 
     def interrupted(path: Path) -> tuple[Path, list[Path]]:
         made = make(path)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(thread, signal.SIGTERM)
+        time.sleep(0.01)
         return made
 
     monkeypatch.setattr(directory, "_claim", interrupted)
-    with pytest.raises(SystemExit) as ended, exit_codes_for_signals(), claimed(here(tmp_path / "a" / "run"), CONF):
+    with pytest.raises(SystemExit) as ended, signals.exit_codes(), claimed(here(tmp_path / "a" / "run"), CONF):
         raise AssertionError("the signal was lost")
+    other.shutdown()
     assert ended.value.code == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []

@@ -20,9 +20,9 @@ from warm import Cold, Warm
 @pytest.fixture
 def leaving() -> Any:
     """The handlers of the command, which end it wherever it stands."""
-    from gptladder.command import exit_codes_for_signals
+    from gptladder.signals import exit_codes
 
-    with exit_codes_for_signals():
+    with exit_codes():
         yield
 
 

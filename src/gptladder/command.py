@@ -11,10 +11,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
-from gptladder import naming
+from gptladder import naming, signals
 from gptladder.errors import UserError
 from gptladder.run import Run
 
@@ -44,7 +43,7 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with (
         one_line_for_mistakes(conf),
-        exit_codes_for_signals(),
+        signals.exit_codes(),
         run_directory(arguments, conf) as sys.argv[1:],
     ):
         train()
@@ -115,21 +114,6 @@ def _no_line_of_hydra(is_mistake: Callable[[Exception], bool]) -> Iterator[None]
         yield
     finally:
         JobReturn.return_value = of_hydra  # type: ignore[method-assign]
-
-
-@contextmanager
-def exit_codes_for_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM end the program with 130 and 143, wherever it stands."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    previous = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _refuse(message: str) -> NoReturn:

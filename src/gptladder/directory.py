@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import MISSING, OmegaConf
 
+from gptladder import signals
 from gptladder.errors import UserError
 from gptladder.mistakes import check
 from gptladder.naming import leaves, quoted
@@ -33,18 +33,12 @@ def claimed(overrides: list[str], conf: Path) -> Iterator[Path]:
     """
     wanted = _wanted(overrides, conf)
     named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides)
-    # A signal has to wait until what it would leave behind is sure to be given back.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        path, made = _claim(wanted) if named else _claim_numbered(wanted)
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            yield path
-        finally:
-            _give_back(path)
-            _remove_empty(made)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with ExitStack() as left:
+        with signals.held():
+            path, made = _claim(wanted) if named else _claim_numbered(wanted)
+            left.callback(_remove_empty, made)
+            left.callback(_give_back, path)
+        yield path
 
 
 def is_sweep(overrides: list[str], conf: Path) -> bool:

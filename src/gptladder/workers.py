@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from types import FrameType
 
 import psutil
 
+from gptladder import signals
 from gptladder.run import Run
 
 # Seconds in which a job must have ended with a checkpoint, the largest rung's step included.
@@ -37,15 +37,12 @@ def told_of_signals(runs: Sequence[Run]) -> Iterator[None]:
         while any(run.in_use for run in stopping) and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    previous = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with signals.answered(hand_on):
+            yield
     except BaseException:
         if received:  # whatever the launcher makes of workers that end
             raise SystemExit(128 + received[0]) from None
         raise
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
     if received:
         raise SystemExit(128 + received[0])
