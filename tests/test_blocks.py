@@ -1,9 +1,12 @@
 """Claims about how a split is cut into batches."""
 
+from itertools import islice
+from typing import Any
+
 import pytest
 import torch
 
-from gptladder.blocks import TOKENS_PER_FORWARD, ConsecutiveBlocks, EstimateBlocks, RandomBlocks
+from gptladder.blocks import TOKENS_PER_FORWARD, ConsecutiveBlocks, EstimateBlocks, RandomBlocks, ShuffledBlocks
 
 TOKENS = torch.arange(200, dtype=torch.uint8)
 
@@ -40,6 +43,38 @@ def test_every_offset_can_be_drawn_and_none_runs_over_the_end() -> None:
     assert set(x[:, 0].tolist()) == {0, 1, 2}
 
 
+def shuffled(**options: Any) -> ShuffledBlocks:
+    return ShuffledBlocks(**{"tokens": TOKENS, "block_size": 8, "batch_size": 6, "seed": 3} | options)
+
+
+def test_shuffled_blocks_show_all_of_a_split_before_any_of_it_again() -> None:
+    blocks = shuffled()
+    shown = torch.cat([blocks.offsets for _ in islice(blocks, 12)])  # three epochs of 24 blocks
+    epochs = [sorted(epoch.tolist()) for epoch in shown.split(24)]
+    assert all(epoch == list(range(epoch[0], 200 - 8, 8))[:24] for epoch in epochs)
+    assert len({epoch[0] for epoch in epochs}) > 1  # each is cut elsewhere
+    assert shown[:24].tolist() != epochs[0]
+    assert all(torch.equal(x + 1, y) and x.shape == (6, 8) for x, y in islice(shuffled(), 12))
+
+
+@pytest.mark.parametrize("first", [1, 3, 4, 9, 50])
+def test_shuffled_blocks_go_on_as_if_never_stopped(first: int) -> None:
+    whole = [x for x, _ in islice(shuffled(batch_size=7), first + 5)]
+    rest = [x for x, _ in islice(shuffled(batch_size=7, first=first), 5)]
+    assert all(map(torch.equal, whole[first:], rest))
+
+
+@pytest.mark.parametrize("length", [9, 10, 16, 17])
+def test_shuffled_blocks_of_a_split_that_is_hardly_one_block_reach_all_its_places(length: int) -> None:
+    places = torch.cat([x[:, 0] for x, _ in islice(shuffled(tokens=TOKENS[:length]), 60)])
+    assert set(places.tolist()) == set(range(min(8, length - 8)))
+
+
+def test_shuffled_blocks_can_be_a_few_chosen_ones() -> None:
+    x, _ = next(iter(shuffled(only=3)))
+    assert sorted(x[:, 0].tolist()) == [0, 0, 95, 95, 191, 191]
+
+
 @pytest.mark.parametrize("length", [9, 10, 16, 17, 18, 200])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_consecutive_blocks_predict_every_token_but_the_first_once(length: int, world_size: int) -> None:
@@ -52,12 +87,16 @@ def test_consecutive_blocks_predict_every_token_but_the_first_once(length: int, 
 
 
 def test_ranks_share_one_global_batch_without_overlap() -> None:
-    def draw(rank: int, world_size: int) -> torch.Tensor:
+    def drawn(rank: int, world_size: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(5)
         options = {"block_size": 8, "batch_size": 6, "generator": generator}
         return next(iter(RandomBlocks(TOKENS, **options, rank=rank, world_size=world_size)))[0]
 
-    assert torch.equal(torch.cat([draw(0, 3), draw(1, 3), draw(2, 3)]), draw(0, 1))
+    def dealt(rank: int, world_size: int) -> torch.Tensor:
+        return next(iter(shuffled(rank=rank, world_size=world_size)))[0]
+
+    for draw in (drawn, dealt):
+        assert torch.equal(torch.cat([draw(0, 3), draw(1, 3), draw(2, 3)]), draw(0, 1))
 
 
 def test_ranks_share_one_estimate_without_overlap() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from gptladder.data import TextData
+from gptladder.data import STREAMS, TextData
 from gptladder.errors import UserError
 from gptladder.tokenizer import CharTokenizer
 
@@ -54,7 +54,7 @@ def test_an_independent_stream_is_deaf_to_how_often_one_evaluates() -> None:
     assert torch.equal(second(0), second(2))
 
 
-@pytest.mark.parametrize("stream", ["published", "independent"])
+@pytest.mark.parametrize("stream", STREAMS)
 def test_a_restored_stream_draws_on_as_if_never_stopped(stream: str) -> None:
     torch.manual_seed(2)
     source = data(stream=stream)

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gptladder.data import STREAMS
 from trust import assert_same_run, read, small
 from warm import Cold, Warm
 
@@ -34,7 +35,7 @@ def runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("stream", ["published", "independent"])
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("accumulated", [1, 3])
 def test_two_processes_learn_what_one_does(
     accumulated: int, stream: str, tmp_path: Path, tried: Callable[..., None]

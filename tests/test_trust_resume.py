@@ -11,6 +11,7 @@ import pytest
 
 from conftest import command, trained
 from gptladder.callbacks.record import Record
+from gptladder.data import STREAMS
 from gptladder.loggers import CSV, TensorBoard
 from gptladder.run import Run
 from trust import Killed, assert_same_run, bits, contents, killed_at, points, read, same_bits, small
@@ -19,7 +20,7 @@ from warm import Warm
 MATRIX = [
     (f"trainer.accumulate_grad_batches={batches}", f"data.stream={stream}", f"hardware.precision={precision}")
     for batches in (1, 3)
-    for stream in ("published", "independent")
+    for stream in STREAMS
     for precision in ("32-true", "bf16-mixed")
 ]
 COMBINED = MATRIX[-1]

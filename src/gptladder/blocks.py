@@ -42,19 +42,70 @@ class RandomBlocks:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.windows = _windows(tokens, block_size)
-        if only is not None:
-            self.windows = self.windows[torch.linspace(0, len(self.windows) - 1, only).long()]
+        self.windows = _windows(tokens, block_size, only)
         self.batch_size = batch_size
         self.generator = generator
-        share = batch_size // world_size
-        self.share = slice(rank * share, (rank + 1) * share)
+        self.share = _share(batch_size, rank, world_size)
         self.offsets = torch.empty(0, dtype=torch.long)  # of the latest batch of all processes
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
             self.offsets = _draw(self.windows, self.batch_size, self.generator)
             yield _gather(self.windows, self.offsets[self.share])
+
+
+class ShuffledBlocks:
+    """Training batches that show all of a split before they show any of it again.
+
+    Each epoch cuts the split into consecutive blocks, beginning at another place, and shuffles them. Of as many blocks
+    drawn at random a third would be places seen before.
+
+    Args:
+        tokens, block_size, batch_size, only, rank, world_size: as of ``RandomBlocks``.
+        seed: of the cuts and the order.
+        first: batches that went before, of a training that is resumed.
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        *,
+        block_size: int,
+        batch_size: int,
+        seed: int,
+        first: int = 0,
+        only: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.windows = _windows(tokens, block_size, only)
+        self.stride = 1 if only else block_size
+        self.n_blocks = max(1, len(self.windows) // self.stride)  # of one epoch, wherever it begins
+        self.batch_size = batch_size
+        self.seed = seed
+        self.first = first
+        self.share = _share(batch_size, rank, world_size)
+        self.offsets = torch.empty(0, dtype=torch.long)  # of the latest batch of all processes
+
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(self.seed)
+        n_epochs, n_blocks = divmod(self.first * self.batch_size, self.n_blocks)
+        for _ in range(n_epochs):
+            self._epoch(generator)
+        waiting = self._epoch(generator)[n_blocks:]
+        while True:
+            while len(waiting) < self.batch_size:
+                waiting = torch.cat([waiting, self._epoch(generator)])
+            self.offsets, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
+            yield _gather(self.windows, self.offsets[self.share])
+
+    def _epoch(self, generator: torch.Generator) -> Tensor:
+        """Where the blocks of one epoch begin, in its order."""
+        start = torch.randint(min(self.stride, len(self.windows)), (1,), generator=generator)
+        return start + self.stride * torch.randperm(self.n_blocks, generator=generator)
+
+
+TrainBlocks = RandomBlocks | ShuffledBlocks
 
 
 class EstimateBlocks:
@@ -125,9 +176,19 @@ def split_tokens(tokens: Tensor, split: float) -> tuple[Tensor, Tensor]:
     return tokens[:n_train], tokens[n_train:]
 
 
-def _windows(tokens: Tensor, block_size: int) -> Tensor:
-    """Every place where a block and its successor fit, ``(len - block_size, block_size + 1)``, without a copy."""
-    return tokens.unfold(0, block_size + 1, 1)
+def _windows(tokens: Tensor, block_size: int, only: int | None = None) -> Tensor:
+    """Every place where a block and its successor fit, ``(len - block_size, block_size + 1)``, without a copy.
+
+    With ``only``, so many of them, spread evenly.
+    """
+    windows = tokens.unfold(0, block_size + 1, 1)
+    return windows if only is None else windows[torch.linspace(0, len(windows) - 1, only).long()]
+
+
+def _share(batch_size: int, rank: int, world_size: int) -> slice:
+    """The blocks of a batch that one of several processes sees."""
+    n_own = batch_size // world_size
+    return slice(rank * n_own, (rank + 1) * n_own)
 
 
 def _blocks_per_forward(block_size: int, vocab_size: int) -> int:

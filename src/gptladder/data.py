@@ -8,12 +8,14 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import torch
 
-from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks
+from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks, ShuffledBlocks, TrainBlocks
 from gptladder.encoded import encoded
 from gptladder.errors import UserError
 from gptladder.stretch import Stretches
 from gptladder.text import Text, embedded, find_text
 from gptladder.tokenizer import Tokenizer
+
+STREAMS = ("published", "independent", "shuffled")
 
 
 class TextData(L.LightningDataModule):
@@ -29,7 +31,8 @@ class TextData(L.LightningDataModule):
         batch_size: ``B``, the blocks of one step over all processes.
         stream: ``published`` draws every batch from torch's global generator, as the lecture does;
             ``independent`` draws training blocks and estimates from generators of their own, so that how often
-            one evaluates cannot change what is learnt.
+            one evaluates cannot change what is learnt; ``shuffled`` does, too, and trains on every block of the split
+            once before any comes again.
         estimate_batches: random batches of one estimate.
         seed: seeds the independent generators.
         cache: the directory for encodings of large texts; ``None`` is the user's, ``False`` none.
@@ -47,7 +50,7 @@ class TextData(L.LightningDataModule):
         split: float,
         block_size: int,
         batch_size: int,
-        stream: Literal["published", "independent"],
+        stream: Literal["published", "independent", "shuffled"],
         estimate_batches: int,
         seed: int,
         cache: str | bool | None = None,
@@ -62,6 +65,8 @@ class TextData(L.LightningDataModule):
         self.block_size = block_size
         self.batch_size = batch_size
         self.estimate_batches = estimate_batches
+        self.stream = stream
+        self.seed = seed
         # How training is cut up, which the trainer decides.
         self.steps_per_stretch = 1
         self.batches_per_step = 1
@@ -75,7 +80,7 @@ class TextData(L.LightningDataModule):
         # None is torch's global generator.
         self.train_generator: torch.Generator | None = None
         self.estimate_generator: torch.Generator | None = None
-        if stream == "independent":
+        if stream != "published":
             self.train_generator = torch.Generator().manual_seed(seed)
             self.estimate_generator = torch.Generator().manual_seed(seed + 1)
 
@@ -105,16 +110,18 @@ class TextData(L.LightningDataModule):
             batches_per_step=self.batches_per_step,
         )
 
-    def train_blocks(self) -> RandomBlocks:
-        """Training batches, drawn from this run's stream."""
-        return RandomBlocks(
-            self.train_tokens,
-            block_size=self.block_size,
-            batch_size=self.batch_size,
-            generator=self.train_generator,
-            only=self.overfit_blocks,
+    def train_blocks(self) -> TrainBlocks:
+        """Training batches from where this run's stream stands."""
+        cut: dict[str, Any] = {
+            "block_size": self.block_size,
+            "batch_size": self.batch_size,
+            "only": self.overfit_blocks,
             **self._ranks,
-        )
+        }
+        if self.stream == "shuffled":
+            steps = self.trainer.global_step if self.trainer else 0
+            return ShuffledBlocks(self.train_tokens, seed=self.seed, first=steps * self.batches_per_step, **cut)
+        return RandomBlocks(self.train_tokens, generator=self.train_generator, **cut)
 
     def val_dataloader(self) -> list[EstimateBlocks | ConsecutiveBlocks]:
         shared = {"vocab_size": self.tokenizer.vocab_size, **self._ranks}
@@ -165,7 +172,7 @@ def _check_counts(**counts: int) -> None:
 def _check_choices(split: float, stream: str, cache: str | bool | None) -> None:
     if not isinstance(split, float) or not 0 < split < 1:
         raise UserError(f"data.split={split} must lie between 0 and 1, such as 0.9")
-    if stream not in ("published", "independent"):
-        raise UserError(f"data.stream={stream} must be published or independent")
+    if stream not in STREAMS:
+        raise UserError(f"data.stream={stream} must be one of {', '.join(STREAMS)}")
     if cache is True or not isinstance(cache, str | bool | None):
         raise UserError(f"data.cache={cache} must be a directory, null (the user's own) or false")

@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gptladder.blocks import Batch, RandomBlocks
+from gptladder.blocks import Batch, TrainBlocks
 
 # Parameters times tokens of all the steps of a stretch: about a tenth of a second on one core, which is how long a
 # signal or the progress bar may have to wait.
@@ -38,7 +38,7 @@ class Stretch:
     Iterating gives for each step the list of its batches, of which there are several if gradients accumulate.
     """
 
-    def __init__(self, blocks: RandomBlocks, batches: Iterator[Batch], *, n_steps: int, batches_per_step: int) -> None:
+    def __init__(self, blocks: TrainBlocks, batches: Iterator[Batch], *, n_steps: int, batches_per_step: int) -> None:
         self.blocks = blocks
         self.batches = batches
         self.n_steps = n_steps
@@ -72,7 +72,7 @@ class Stretches:
     """A whole training from the step at which it stands, stretch by stretch."""
 
     def __init__(
-        self, blocks: RandomBlocks, *, first_step: int, max_steps: int, n_steps: int, batches_per_step: int
+        self, blocks: TrainBlocks, *, first_step: int, max_steps: int, n_steps: int, batches_per_step: int
     ) -> None:
         self.blocks = blocks
         self.first_step = first_step
