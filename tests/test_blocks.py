@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from gptladder.blocks import TOKENS_PER_FORWARD, ConsecutiveBlocks, EstimateBlocks, RandomBlocks, ShuffledBlocks
+from gptladder.blocks import (
+    TOKENS_PER_FORWARD,
+    ConsecutiveBlocks,
+    EstimateBlocks,
+    GrowingBlocks,
+    RandomBlocks,
+    ShuffledBlocks,
+)
 
 TOKENS = torch.arange(200, dtype=torch.uint8)
 
@@ -73,6 +80,20 @@ def test_shuffled_blocks_of_a_split_that_is_hardly_one_block_reach_all_its_place
 def test_shuffled_blocks_can_be_a_few_chosen_ones() -> None:
     x, _ = next(iter(shuffled(only=3)))
     assert sorted(x[:, 0].tolist()) == [0, 0, 95, 95, 191, 191]
+
+
+def test_growing_blocks_hold_the_same_tokens_cut_shorter_at_first() -> None:
+    whole = list(islice(shuffled(), 6))
+    cut = list(islice(GrowingBlocks(shuffled(), sizes={4: 5, 2: 2}), 6))
+    assert [x.shape for x, _ in cut] == [(24, 2)] * 2 + [(12, 4)] * 3 + [(6, 8)]
+    for ours, theirs in zip(cut, whole, strict=True):
+        assert all(torch.equal(a.flatten(), b.flatten()) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_growing_blocks_go_on_as_if_never_stopped() -> None:
+    whole = [x for x, _ in islice(GrowingBlocks(shuffled(), sizes={4: 5}), 8)]
+    rest = [x for x, _ in islice(GrowingBlocks(shuffled(first=3), sizes={4: 5}, first=3), 5)]
+    assert all(map(torch.equal, whole[3:], rest))
 
 
 @pytest.mark.parametrize("length", [9, 10, 16, 17, 18, 200])

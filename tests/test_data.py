@@ -74,6 +74,8 @@ def test_a_restored_stream_draws_on_as_if_never_stopped(stream: str) -> None:
         ({"split": 1.0}, "data.split=1.0"),
         ({"split": "half"}, "data.split=half"),
         ({"stream": "mixed"}, "data.stream=mixed"),
+        ({"length_warmup": {5: 10}}, "data.length_warmup={5: 10}"),
+        ({"length_warmup": {4: 0}}, "data.length_warmup={4: 0}"),
         ({"block_size": 200_000}, "model.block_size=200000"),
     ],
 )

@@ -105,7 +105,34 @@ class ShuffledBlocks:
         return start + self.stride * torch.randperm(self.n_blocks, generator=generator)
 
 
-TrainBlocks = RandomBlocks | ShuffledBlocks
+class GrowingBlocks:
+    """Training batches whose blocks are cut into shorter ones at first: cheaper, and quicker to learn from.
+
+    Sequence length warm-up (Li et al. 2022, "The Stability-Efficiency Dilemma"). A batch has the same tokens as ever.
+
+    Args:
+        blocks: whose batches are cut.
+        sizes: for each shorter block size, which divides ``block_size``, the batches until which it holds.
+        first: batches that went before, of a training that is resumed.
+    """
+
+    def __init__(self, blocks: RandomBlocks | ShuffledBlocks, *, sizes: dict[int, int], first: int = 0) -> None:
+        self.blocks = blocks
+        self.sizes = sorted(sizes.items())
+        self.first = first
+
+    @property
+    def offsets(self) -> Tensor:
+        """Of the latest batch of all processes, before it is cut."""
+        return self.blocks.offsets
+
+    def __iter__(self) -> Iterator[Batch]:
+        for n, (x, y) in enumerate(self.blocks, start=self.first):
+            size = next((size for size, until in self.sizes if n < until), x.size(1))
+            yield x.reshape(-1, size), y.reshape(-1, size)
+
+
+TrainBlocks = RandomBlocks | ShuffledBlocks | GrowingBlocks
 
 
 class EstimateBlocks:

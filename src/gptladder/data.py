@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import lightning.pytorch as L
 import torch
 
-from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, RandomBlocks, ShuffledBlocks, TrainBlocks
+from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, GrowingBlocks, RandomBlocks, ShuffledBlocks, TrainBlocks
 from gptladder.encoded import encoded
 from gptladder.errors import UserError
 from gptladder.stretch import Stretches
@@ -37,6 +37,7 @@ class TextData(L.LightningDataModule):
         seed: seeds the independent generators.
         cache: the directory for encodings of large texts; ``None`` is the user's, ``False`` none.
         overfit_blocks: train on so many blocks alone, to see whether a net learns them by heart.
+        length_warmup: ``{size: step}`` cuts the blocks of training to ``size``, which divides ``T``, until that step.
 
     Raises:
         UserError: the text cannot be read, or a split is shorter than a block.
@@ -55,12 +56,15 @@ class TextData(L.LightningDataModule):
         seed: int,
         cache: str | bool | None = None,
         overfit_blocks: int | None = None,
+        length_warmup: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__()
         _check_counts(batch_size=batch_size, estimate_batches=estimate_batches)
         if overfit_blocks is not None:
             _check_counts(overfit_blocks=overfit_blocks)
         _check_choices(split, stream, cache)
+        self.length_warmup = dict(length_warmup or {})
+        _check_warmup(self.length_warmup, block_size)
         self.overfit_blocks = overfit_blocks
         self.block_size = block_size
         self.batch_size = batch_size
@@ -118,10 +122,16 @@ class TextData(L.LightningDataModule):
             "only": self.overfit_blocks,
             **self._ranks,
         }
+        first = (self.trainer.global_step if self.trainer else 0) * self.batches_per_step
+        blocks: RandomBlocks | ShuffledBlocks
         if self.stream == "shuffled":
-            steps = self.trainer.global_step if self.trainer else 0
-            return ShuffledBlocks(self.train_tokens, seed=self.seed, first=steps * self.batches_per_step, **cut)
-        return RandomBlocks(self.train_tokens, generator=self.train_generator, **cut)
+            blocks = ShuffledBlocks(self.train_tokens, seed=self.seed, first=first, **cut)
+        else:
+            blocks = RandomBlocks(self.train_tokens, generator=self.train_generator, **cut)
+        if not self.length_warmup:
+            return blocks
+        until = {size: step * self.batches_per_step for size, step in self.length_warmup.items()}
+        return GrowingBlocks(blocks, sizes=until, first=first)
 
     def val_dataloader(self) -> list[EstimateBlocks | ConsecutiveBlocks]:
         shared = {"vocab_size": self.tokenizer.vocab_size, **self._ranks}
@@ -167,6 +177,15 @@ def _check_counts(**counts: int) -> None:
     for key, number in counts.items():
         if type(number) is not int or number < 1:
             raise UserError(f"data.{key}={number} must be a whole number of at least 1")
+
+
+def _check_warmup(sizes: dict[int, int], block_size: int) -> None:
+    for size, step in sizes.items():
+        if type(size) is not int or type(step) is not int or size < 1 or step < 1 or block_size % size:
+            raise UserError(
+                f"data.length_warmup={sizes} must give sizes that divide model.block_size={block_size} and the steps "
+                "until which they hold, such as {128: 600}"
+            )
 
 
 def _check_choices(split: float, stream: str, cache: str | bool | None) -> None:
