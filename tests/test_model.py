@@ -8,9 +8,10 @@ from hydra.utils import instantiate
 from torch import nn
 
 from conftest import RUNGS, composed
-from gptladder.attention import SHORT_CONTEXT, Attention, attention_weights
+from gptladder.attention import Attention, attention_weights
 from gptladder.errors import UserError
 from gptladder.model import GPT, count_parameters
+from gptladder.short_attention import SHORT_CONTEXT, ShortAttention
 
 VOCAB = 65
 SMALL_GPT = ["model.n_layer=2", "model.n_embd=48", "model.block_size=32"]
@@ -71,24 +72,44 @@ def test_the_gpt_has_10788929_parameters() -> None:
 
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize(("n_head", "head_size", "length"), [(1, 16, 8), (4, 8, 8), (4, 8, 3), (6, 64, 64)])
-def test_fused_and_explicit_attention_give_the_same_numbers(
-    scale: bool, n_head: int, head_size: int, length: int
-) -> None:
+def test_all_ways_to_attend_give_the_same_numbers(scale: bool, n_head: int, head_size: int, length: int) -> None:
     torch.manual_seed(0)
     attention = Attention(32, block_size=64, n_head=n_head, head_size=head_size, scale=scale, dropout=0.0)
     x = torch.randn(2, length, 32, requires_grad=True)
-    ways = [way(*attention.heads(x)) for way in (attention.fused, attention.explicit)]
-    torch.testing.assert_close(*ways, atol=1e-5, rtol=1e-5)
-    gradients = [torch.autograd.grad(y.square().sum(), x, retain_graph=True)[0] for y in ways]
-    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+    explicit, *others = [way(attention.packed(x)) for way in (attention.explicit, attention.fused, attention.short)]
+    (expected,) = torch.autograd.grad(explicit.square().sum(), x, retain_graph=True)
+    for y in others:
+        torch.testing.assert_close(y, explicit, atol=1e-5, rtol=1e-5)
+        (gradient,) = torch.autograd.grad(y.square().sum(), x, retain_graph=True)
+        torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_long_contexts_take_the_fused_kernel_and_short_ones_the_explicit_sum() -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_gradient_by_hand_is_that_of_the_numbers(dropout: float) -> None:
+    torch.manual_seed(0)
+    packed = torch.randn(2, 5, 3 * 2 * 3, dtype=torch.float64, requires_grad=True)
+    future = torch.full((5, 5), -torch.inf, dtype=torch.float64).triu(1)
+
+    def attended(packed: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)  # the same weights are dropped each time
+        return ShortAttention.apply(packed, future, 2, 0.7, dropout)
+
+    assert torch.autograd.gradcheck(attended, packed)
+
+
+def test_scores_far_apart_are_no_danger_to_a_short_context() -> None:
+    packed = 1e4 * torch.randn(2, 8, 3 * 8)
+    future = torch.full((8, 8), -torch.inf).triu(1)
+    assert ShortAttention.apply(packed, future, 1, 1.0, 0.0).isfinite().all()
+
+
+def test_each_context_takes_its_way_to_attend() -> None:
     def way(block_size: int, **options: bool) -> str:
         attention = Attention(8, block_size=block_size, n_head=1, head_size=8, scale=True, dropout=0.0, **options)
         return attention.attend.__name__
 
-    assert [way(SHORT_CONTEXT), way(SHORT_CONTEXT + 1)] == ["explicit", "fused"]
+    assert [way(SHORT_CONTEXT), way(SHORT_CONTEXT + 1)] == ["short", "fused"]
+    assert [way(SHORT_CONTEXT, rotary=True), way(SHORT_CONTEXT, qk_norm=True)] == ["fused", "fused"]
     assert way(SHORT_CONTEXT + 1, fused=False) == "explicit"
 
 

@@ -127,7 +127,7 @@ def test_rotation_keeps_lengths_and_leaves_the_first_place_alone() -> None:
 def test_normalised_queries_and_keys_have_unit_size(rotary: bool) -> None:
     attention = Attention(32, block_size=8, n_head=4, head_size=8, scale=True, dropout=0.0, qk_norm=True, rotary=rotary)
     x = 3 * torch.randn(2, 8, 32)
-    q, k, v = attention.heads(x)
+    q, k, v = attention.heads(attention.packed(x))
     for normalised in (q, k):  # a root mean square of one: a length of sqrt(D)
         torch.testing.assert_close(normalised.norm(dim=-1) / 8**0.5, torch.ones(2, 4, 8), atol=1e-2, rtol=1e-2)
     assert (v.norm(dim=-1) / 8**0.5 - 1).abs().mean() > 0.1

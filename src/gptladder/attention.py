@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from gptladder.memory import NO_MEMORY, Memory, NoMemory
 from gptladder.rotary import Rotary
-
-# The longest block whose attention is summed explicitly.
-SHORT_CONTEXT = 16
+from gptladder.short_attention import SHORT_CONTEXT, ShortAttention
 
 
 class Average(nn.Module):
@@ -32,8 +30,7 @@ class Average(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         (values,) = self.memory.with_past(self, self.value(x))  # (B, T, C) -> (B, T, H*D)
         seen = torch.arange(1, values.size(1) + 1, device=x.device).unsqueeze(1)  # (T, 1)
-        mean: Tensor = values.cumsum(dim=1) / seen
-        return mean[:, -x.size(1) :]
+        return self.memory.newest(values.cumsum(dim=1) / seen, x.size(1))
 
     def weights(self, x: Tensor) -> Tensor:
         """Who looks at whom, ``(B, H, T, T)``: each row uniform over the past."""
@@ -44,9 +41,8 @@ class Average(nn.Module):
 class Attention(nn.Module):
     """Heads of causal self-attention, side by side (Vaswani et al. 2017).
 
-    Long contexts take torch's fused kernel. Up to ``SHORT_CONTEXT`` the explicit sum is as fast and rounds less,
-    which the rung ``blocks`` shows: it stays within 0.025 of the published curve instead of 0.034. In bf16 on a CPU it
-    is faster at any length (32 blocks of 64 and 2 heads of 64, forward and backward: 3.7 ms, the kernel 15.3).
+    Contexts up to ``SHORT_CONTEXT`` have a way of their own, longer ones take torch's fused kernel. In bf16 on a CPU
+    the explicit sum is faster (32 blocks of 64 and 2 heads of 64, forward and backward: 3.7 ms, the kernel 15.3).
     """
 
     def __init__(
@@ -67,9 +63,8 @@ class Attention(nn.Module):
         self.head_size = head_size
         self.scale = head_size**-0.5 if scale else 1.0
         self.dropout = dropout
-        short = block_size <= SHORT_CONTEXT
-        self.attend = self.fused if fused and not short else self.explicit
-        self.softmax = softmax_of_few if short else partial(F.softmax, dim=-1)
+        short = block_size <= SHORT_CONTEXT and not rotary and not qk_norm
+        self.attend = self.short if short else self.fused if fused else self.explicit
         # One matrix for the queries, keys and values of all heads, holding the draws of the lecture, which builds
         # for each head in turn a key, a query and a value.
         draws = [[nn.Linear(n_embd, head_size, bias=False).weight for _ in range(3)] for _ in range(n_head)]
@@ -82,37 +77,54 @@ class Attention(nn.Module):
         self.register_buffer("future", torch.full((block_size, block_size), -torch.inf).triu(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.attend(*self.heads(x))
-        return y.transpose(1, 2).flatten(2)  # (B, H, T, D) -> (B, T, H*D)
+        y: Tensor = self.attend(self.packed(x))
+        return y
 
-    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def packed(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of all heads, ``(B, T, 3*H*D)``."""
+        return F.linear(x, self.query_key_value)
+
+    def heads(self, packed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of an input, and keys and values of it and its past, each ``(B, H, T, D)``."""
-        packed = F.linear(x, self.query_key_value).view(*x.shape[:2], 3, self.n_head, self.head_size)
-        q, k, v = packed.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, D) -> (3, B, H, T, D)
+        parted = packed.view(*packed.shape[:2], 3, self.n_head, self.head_size)
+        q, k, v = parted.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, D) -> (3, B, H, T, D)
         q, k = self.rotate(self.normalise(q)), self.rotate(self.normalise(k))
         return q, *self.memory.with_past(self, k, v)
 
-    def fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """What every position gathers from its past, in one kernel."""
-        dropout = self.dropout if self.training else 0.0
-        causal = q.size(2) > 1  # a single query looks at all there is
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=self.scale)
+    def short(self, packed: Tensor) -> Tensor:
+        """What every position gathers from its past, where there is little of it."""
+        (seen,) = self.memory.with_past(self, packed)
+        future = self.future[: seen.size(1), : seen.size(1)]  # type: ignore[index]
+        y = ShortAttention.apply(seen, future, self.n_head, self.scale, self._dropout)  # type: ignore[no-untyped-call]
+        return self.memory.newest(y, packed.size(1))
 
-    def explicit(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def fused(self, packed: Tensor) -> Tensor:
+        """The same, in one kernel of torch's."""
+        q, k, v = self.heads(packed)
+        causal = q.size(2) > 1  # a single query looks at all there is
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self._dropout, is_causal=causal, scale=self.scale)
+        return y.transpose(1, 2).flatten(2)  # (B, H, T, D) -> (B, T, H*D)
+
+    def explicit(self, packed: Tensor) -> Tensor:
         """The same, with its weights in the open."""
-        weights = self.affinity(q, k)
-        return F.dropout(weights, self.dropout) @ v if self.training and self.dropout else weights @ v
+        q, k, v = self.heads(packed)
+        y = F.dropout(self.affinity(q, k), self._dropout) @ v
+        return y.transpose(1, 2).flatten(2)  # (B, H, T, D) -> (B, T, H*D)
+
+    @property
+    def _dropout(self) -> float:
+        return self.dropout if self.training else 0.0
 
     def affinity(self, q: Tensor, k: Tensor) -> Tensor:
         """Who looks at whom, ``(B, H, T, T)``: each row sums to one and is zero on the future."""
         start, n_time = k.size(2) - q.size(2), k.size(2)
         future = self.future[start:n_time, :n_time]  # type: ignore[index]
         scores = torch.baddbmm(future, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=self.scale)
-        return self.softmax(scores).to(q.dtype).view(*q.shape[:3], n_time)  # (B*H, T, T) -> (B, H, T, T)
+        return scores.softmax(dim=-1).view(*q.shape[:3], n_time)  # (B*H, T, T) -> (B, H, T, T)
 
     def weights(self, x: Tensor) -> Tensor:
         """The affinities that ``forward`` uses for an input, without dropout."""
-        q, k, _ = self.heads(x)
+        q, k, _ = self.heads(self.packed(x))
         return self.affinity(q, k)
 
 
@@ -123,13 +135,6 @@ def gathers(
     if attention == "mean":
         return partial(Average, n_embd, n_head=n_head, head_size=head_size)
     return partial(Attention, n_embd, n_head=n_head, head_size=head_size, **options)
-
-
-def softmax_of_few(scores: Tensor) -> Tensor:
-    """A softmax by hand, in fp32: over few columns torch's own takes twice as long."""
-    scores = scores.float()
-    likelihood = (scores - scores.detach().amax(dim=-1, keepdim=True)).exp_()
-    return likelihood * likelihood.sum(dim=-1, keepdim=True).reciprocal()
 
 
 def attention_weights(net: nn.Module, idx: Tensor) -> list[Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 Batch = tuple[Tensor, Tensor]
 
 # Tokens in one forward of an evaluation: large enough to drown the cost of a call, small enough for the cache.
-TOKENS_PER_FORWARD = 8_192
+TOKENS_PER_FORWARD = 4_096
 # Of a large vocabulary the logits are what fills the memory; so many take 64 MB.
 LOGITS_PER_FORWARD = 2**24
 

@@ -17,6 +17,10 @@ class NoMemory:
         """The new is all there is."""
         return new
 
+    def newest(self, made: Tensor, n_new: int) -> Tensor:
+        """All that was made."""
+        return made
+
 
 NO_MEMORY = NoMemory()
 
@@ -58,6 +62,10 @@ class Memory:
         for room, made in zip(kept, new, strict=True):
             room.narrow(time, self.length, n_new).copy_(made)
         return tuple([room.narrow(time, 0, self.length + n_new) for room in kept])
+
+    def newest(self, made: Tensor, n_new: int) -> Tensor:
+        """Of what was made of all tokens, ``(B, T, C)``, that of the last few."""
+        return made[:, -n_new:]
 
     @contextmanager
     def _lent(self) -> Iterator[None]:
