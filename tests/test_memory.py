@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from conftest import RUNGS, composed
-from gptladder.memory import NO_MEMORY, Memory
+from gptladder.memory import NO_MEMORY, Reader
 from gptladder.sampling import generate
 
 
@@ -32,8 +32,8 @@ NETS = {
 def test_reading_piece_by_piece_gives_the_logits_of_the_whole(overrides: list[str]) -> None:
     net = built(*overrides)
     idx = torch.randint(11, (3, 8))
-    memory = Memory(net, 8)
-    pieces = [memory.read(idx[:, :3]), *(memory.read(idx[:, i : i + 1]) for i in range(3, 8))]
+    reader = Reader(net, 8)
+    pieces = [reader.read(idx[:, :3]), *(reader.read(idx[:, i : i + 1]) for i in range(3, 8))]
     assert torch.allclose(torch.cat(pieces, dim=1), net(idx), atol=1e-4)
 
 

@@ -21,9 +21,10 @@ class Fixed(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(torch.tensor(logits))
         self.shown: list[Tensor] = []
+        self.show = self.shown.append  # of a copy as well, which writing makes
 
     def forward(self, idx: Tensor) -> Tensor:
-        self.shown.append(idx)
+        self.show(idx)
         return self.logits.expand(*idx.shape, -1)
 
 

@@ -28,7 +28,7 @@ class Average(nn.Module):
         self.memory: Memory | NoMemory = NO_MEMORY
 
     def forward(self, x: Tensor) -> Tensor:
-        (values,) = self.memory.with_past(self, self.value(x))  # (B, T, C) -> (B, T, H*D)
+        (values,) = self.memory.with_past(self.value(x))  # (B, T, C) -> (B, T, H*D)
         seen = torch.arange(1, values.size(1) + 1, device=x.device).unsqueeze(1)  # (T, 1)
         return self.memory.newest(values.cumsum(dim=1) / seen, x.size(1))
 
@@ -87,13 +87,13 @@ class Attention(nn.Module):
     def heads(self, packed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of an input, and keys and values of it and its past, each ``(B, H, T, D)``."""
         parted = packed.view(*packed.shape[:2], 3, self.n_head, self.head_size)
-        q, k, v = parted.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, D) -> (3, B, H, T, D)
-        q, k = self.rotate(self.normalise(q)), self.rotate(self.normalise(k))
-        return q, *self.memory.with_past(self, k, v)
+        qk, v = torch.split(parted.permute(2, 0, 3, 1, 4), [2, 1])  # (B, T, 3, H, D) -> (2 and 1, B, H, T, D)
+        q, k = self.rotate(self.normalise(qk))
+        return q, *self.memory.with_past(k, v.squeeze(0))
 
     def short(self, packed: Tensor) -> Tensor:
         """What every position gathers from its past, where there is little of it."""
-        (seen,) = self.memory.with_past(self, packed)
+        (seen,) = self.memory.with_past(packed)
         future = self.future[: seen.size(1), : seen.size(1)]  # type: ignore[index]
         y = ShortAttention.apply(seen, future, self.n_head, self.scale, self._dropout)  # type: ignore[no-untyped-call]
         return self.memory.newest(y, packed.size(1))

@@ -60,7 +60,7 @@ class WithPrevious(nn.Module):
         self.memory: Memory | NoMemory = NO_MEMORY
 
     def forward(self, idx: Tensor) -> Tensor:
-        (seen,) = self.memory.with_past(self, idx)
+        (seen,) = self.memory.with_past(idx)
         before = F.pad(seen[:, :-1], (self.n_previous, 0), value=self.nothing)
         before = before[:, -(self.n_previous + idx.size(1) - 1) :]  # (B, n_previous + T - 1)
         rows = self.first_row + before.unfold(1, self.n_previous, 1)  # (B, T, n_previous)
@@ -88,7 +88,7 @@ class WithPairs(nn.Module):
         self.memory: Memory | NoMemory = NO_MEMORY
 
     def forward(self, idx: Tensor) -> Tensor:
-        (seen,) = self.memory.with_past(self, idx)
+        (seen,) = self.memory.with_past(idx)
         before = F.pad(seen[:, :-1], (1, 0), value=self.vocab_size)[:, -idx.size(1) :]  # (B, T)
         x: Tensor = self.here(idx) + self.table(before * self.vocab_size + idx)  # (B, T) -> (B, T, C)
         return x

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.errors import UserError
-from gptladder.memory import Memory
+from gptladder.memory import Reader
 from gptladder.tokenizer import Tokenizer, spelled
 
 
@@ -57,12 +57,12 @@ def _continued(
     top_k: int | None,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    memory = Memory(net, block_size)
+    reader = Reader(net, block_size)
     new = idx[:, -block_size:]
     written = [new]
     for _ in range(n_tokens):
-        if memory.length + new.size(1) <= block_size:
-            logits = memory.read(new)
+        if reader.length + new.size(1) <= block_size:
+            logits = reader.read(new)
         else:  # every token moves to another place in the block: what was kept of them holds no more
             written = [torch.cat(written, dim=1)[:, -block_size:]]
             logits = net.forward(written[0])  # never compiled: each new length would be compiled anew
@@ -115,4 +115,6 @@ def _draw(logits: Tensor, temperature: float, top_k: int | None, generator: torc
     if top_k is not None and top_k < logits.size(-1):
         threshold = logits.topk(top_k).values[:, -1:]
         logits = logits.masked_fill(logits < threshold, float("-inf"))
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)  # (B, V) -> (B, 1)
+    # What `torch.multinomial` draws, bit for bit, without its checks: of exponential clocks the likeliest rings first.
+    likely = logits.softmax(dim=-1)
+    return (likely / torch.empty_like(likely).exponential_(generator=generator)).argmax(dim=-1, keepdim=True)
