@@ -47,8 +47,8 @@ def test_an_independent_stream_is_deaf_to_how_often_one_evaluates() -> None:
         blocks = iter(independent.train_blocks())
         next(blocks)
         for _ in range(evaluations):
-            for loader in independent.val_dataloader()[:2]:
-                list(loader)
+            for part in independent.val_dataloader()[:2]:
+                list(part.batches())
         return next(blocks)[0]
 
     assert torch.equal(second(0), second(2))
@@ -58,7 +58,7 @@ def test_an_independent_stream_is_deaf_to_how_often_one_evaluates() -> None:
 def test_a_restored_stream_draws_on_as_if_never_stopped(stream: str) -> None:
     torch.manual_seed(2)
     source = data(stream=stream)
-    list(source.val_dataloader()[0])
+    list(source.val_dataloader()[0].batches())
     state = source.state_dict()
     expected = next(iter(source.train_blocks()))[0]
     torch.manual_seed(99)

@@ -163,4 +163,4 @@ def test_any_short_text_can_be_trained_on_or_is_refused(
     assert x.shape == (2, block_size)
     assert max(x.flatten().tolist()) < data.tokenizer.vocab_size
     for part in data.val_dataloader():
-        assert all(y.numel() for _, y in part)
+        assert all(y.numel() for _, y in part.batches())

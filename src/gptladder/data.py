@@ -11,6 +11,7 @@ import torch
 from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, GrowingBlocks, RandomBlocks, ShuffledBlocks, TrainBlocks
 from gptladder.encoded import encoded
 from gptladder.errors import UserError
+from gptladder.measuring import Part
 from gptladder.stretch import Stretches
 from gptladder.text import Text, embedded, find_text
 from gptladder.tokenizer import Tokenizer
@@ -133,7 +134,7 @@ class TextData(L.LightningDataModule):
         until = {size: step * self.batches_per_step for size, step in self.length_warmup.items()}
         return GrowingBlocks(blocks, sizes=until, first=first)
 
-    def val_dataloader(self) -> list[EstimateBlocks | ConsecutiveBlocks]:
+    def val_dataloader(self) -> list[Part]:
         shared = {"vocab_size": self.tokenizer.vocab_size, **self._ranks}
         estimates = [
             EstimateBlocks(
@@ -146,7 +147,8 @@ class TextData(L.LightningDataModule):
             )
             for tokens in (self.train_tokens, self.val_tokens)
         ]
-        return [*estimates, ConsecutiveBlocks(self.val_tokens, block_size=self.block_size, **shared)]
+        exact = ConsecutiveBlocks(self.val_tokens, block_size=self.block_size, **shared)
+        return [*map(Part, estimates), Part(exact)]
 
     @property
     def _ranks(self) -> dict[str, int]:

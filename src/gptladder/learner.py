@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gptladder.blocks import Batch
 from gptladder.loss import next_token_loss
-from gptladder.measuring import Measuring
+from gptladder.measuring import Measuring, Part
 from gptladder.stretch import Stretch
 from gptladder.update import Unheard, Update
 
@@ -99,8 +98,9 @@ class Learner(L.LightningModule):
             partial(next_token_loss, self.net), len(MEASURES), side_by_side=self.side_by_side, device=self.device
         )
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int) -> None:
-        self.measuring.add(dataloader_idx, batch)
+    def validation_step(self, part: Part, batch_idx: int, dataloader_idx: int) -> None:
+        for batch in part.batches():
+            self.measuring.add(dataloader_idx, batch)
 
     def on_validation_epoch_end(self) -> None:
         sums = self.trainer.strategy.reduce(self.measuring.finish(), reduce_op="sum")
