@@ -59,3 +59,20 @@ def test_a_net_remembers_nothing_once_it_has_written() -> None:
     net = built("model=multihead")
     next(generate(net, torch.zeros(1, 1, dtype=torch.long), n_tokens=5, block_size=8))
     assert all(part.memory is NO_MEMORY for part in net.modules() if hasattr(part, "memory"))
+
+
+def test_a_reader_has_the_weights_of_its_net_and_no_more_of_it() -> None:
+    net = built("model=dropout")
+    reader = Reader(net, 8)
+    theirs = dict(reader.net.named_parameters())
+    assert all(theirs[name] is parameter for name, parameter in net.named_parameters())
+    assert not [part for part in reader.net.modules() if isinstance(part, nn.Dropout) or part in set(net.modules())]
+    assert net.get_submodule("layers.0.attention.dropout").p == 0.2
+
+
+def test_a_net_that_learns_reads_with_its_dropout() -> None:
+    torch.manual_seed(0)
+    reader = Reader(built("model=dropout").train(), 8)
+    assert not torch.equal(
+        reader.read(torch.ones(1, 8).long()), Reader(reader.net.eval(), 8).read(torch.ones(1, 8).long())
+    )

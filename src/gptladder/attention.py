@@ -87,7 +87,7 @@ class Attention(nn.Module):
     def heads(self, packed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of an input, and keys and values of it and its past, each ``(B, H, T, D)``."""
         parted = packed.view(*packed.shape[:2], 3, self.n_head, self.head_size)
-        qk, v = torch.split(parted.permute(2, 0, 3, 1, 4), [2, 1])  # (B, T, 3, H, D) -> (2 and 1, B, H, T, D)
+        qk, v = parted.permute(2, 0, 3, 1, 4).split_with_sizes([2, 1])  # (B, T, 3, H, D) -> (2 and 1, B, H, T, D)
         q, k = self.rotate(self.normalise(qk))
         return q, *self.memory.with_past(k, v.squeeze(0))
 
