@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from gptladder.memory import NO_MEMORY, Memory, NoMemory
 from gptladder.rotary import Rotary
-from gptladder.short_attention import SHORT_CONTEXT, ShortAttention
+
+# The longest block for which `gptladder.short_attention` is the fastest way, with heads as small as the lecture's.
+SHORT_CONTEXT = 16
 
 
 class Average(nn.Module):
@@ -65,6 +67,7 @@ class Attention(nn.Module):
         self.dropout = dropout
         short = block_size <= SHORT_CONTEXT and not rotary and not qk_norm
         self.attend = self.short if short else self.fused if fused else self.explicit
+        self.pack = columns if short else F.linear
         # One matrix for the queries, keys and values of all heads, holding the draws of the lecture, which builds
         # for each head in turn a key, a query and a value.
         draws = [[nn.Linear(n_embd, head_size, bias=False).weight for _ in range(3)] for _ in range(n_head)]
@@ -82,7 +85,7 @@ class Attention(nn.Module):
 
     def packed(self, x: Tensor) -> Tensor:
         """Queries, keys and values of all heads, ``(B, T, 3*H*D)``."""
-        return F.linear(x, self.query_key_value)
+        return self.pack(x, self.query_key_value)
 
     def heads(self, packed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of an input, and keys and values of it and its past, each ``(B, H, T, D)``."""
@@ -93,9 +96,12 @@ class Attention(nn.Module):
 
     def short(self, packed: Tensor) -> Tensor:
         """What every position gathers from its past, where there is little of it."""
+        if packed.dtype not in (torch.float32, torch.float64) or not packed.is_cpu or torch.compiler.is_compiling():
+            return self.explicit(packed)
+        from gptladder.short_attention import ShortAttention  # 0.3 s, which not every rung needs
+
         (seen,) = self.memory.with_past(packed)
-        future = self.future[: seen.size(1), : seen.size(1)]  # type: ignore[index]
-        y = ShortAttention.apply(seen, future, self.n_head, self.scale, self._dropout)  # type: ignore[no-untyped-call]
+        y = ShortAttention.apply(seen, self.n_head, self.scale, self._dropout)  # type: ignore[no-untyped-call]
         return self.memory.newest(y, packed.size(1))
 
     def fused(self, packed: Tensor) -> Tensor:
@@ -126,6 +132,11 @@ class Attention(nn.Module):
         """The affinities that ``forward`` uses for an input, without dropout."""
         q, k, _ = self.heads(self.packed(x))
         return self.affinity(q, k)
+
+
+def columns(x: Tensor, weight: Tensor) -> Tensor:
+    """A linear whose result, ``(B, T, C)``, lies channel by channel in memory."""
+    return (weight @ x.flatten(0, 1).t()).t().view(*x.shape[:2], len(weight))
 
 
 def gathers(
