@@ -120,6 +120,9 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> str:
     if found is None:
         return _composition(error)
     key, keys = found.group(1), _keys(conf)
+    inside = re.search(rf"full_key: {re.escape(key)}\.(\S+)", str(error.__cause__))
+    if inside:
+        return f"{key} is there, without {inside.group(1)}: write ++{key}=... to add to it"
     if key in keys:
         return f"{key} is a key of larger rungs, not of this one: choose one that has it, such as model=gpt"
     close = nearest(key, keys, otherwise=[name for name in keys if "." not in name])
