@@ -45,8 +45,8 @@ def test_an_unknown_key_names_the_nearest_one(override: str, nearest: str, tmp_p
 
 
 def test_a_key_that_is_not_in_a_mapping_says_how_it_gets_there(tmp_path: Path) -> None:
-    explanation = said(tmp_path / "run", "experiment=marathon", "data.length_warmup={64: 330}")
-    assert explanation == "data.length_warmup is there, without 64: write ++data.length_warmup=... to add to it"
+    explanation = said(tmp_path / "run", "experiment=marathon", "data.length_warmup={32: 100}")
+    assert explanation == "data.length_warmup is there, without 32: write ++data.length_warmup=... to add to it"
 
 
 @pytest.mark.parametrize(
