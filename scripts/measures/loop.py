@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from gptladder.assembly import build_data, build_learner
+from gptladder.blocks import RandomBlocks
 from gptladder.loss import next_token_loss
 
 
@@ -20,12 +21,13 @@ def bare_loop(cfg: DictConfig) -> Callable[[int], float]:
     learner = build_learner(cfg, data)
     instantiate(cfg.hardware).prepare(learner.net)
     optimizer = learner.build_optimizer(learner.net.named_parameters())
-    blocks = iter(data.train_blocks())
+    blocks = data.train_blocks()
+    assert isinstance(blocks, RandomBlocks)
 
     def take(steps: int) -> float:
         started = time.perf_counter()
-        for _ in range(steps):
-            loss = next_token_loss(learner.net, next(blocks))
+        for batch in blocks.draw(steps):
+            loss = next_token_loss(learner.net, batch)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -86,6 +86,7 @@ def build_trainer(cfg: DictConfig, data: TextData, learner: Learner, run: Run) -
         _intervals(cfg), work_per_step=count_parameters(learner.net) * learner.tokens_per_step
     )
     data.batches_per_step = cfg.trainer.accumulate_grad_batches
+    data.net_draws = bool(cfg.model.get("dropout"))
     try:
         trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True)(
             **hardware.trainer_arguments(),

@@ -50,8 +50,18 @@ class RandomBlocks:
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
-            self.offsets = _draw(self.windows, self.batch_size, self.generator)
-            yield _gather(self.windows, self.offsets[self.share])
+            yield from self.draw(1)
+
+    def draw(self, n_batches: int) -> Iterator[Batch]:
+        """So many more, drawn at once: those of one draw after another, if nothing else draws in between.
+
+        Of a long text every block is far from the last one; fetched together they do not wait for each other.
+        """
+        offsets = _draw(self.windows, n_batches * self.batch_size, self.generator).view(n_batches, self.batch_size)
+        x, y = _gather(self.windows, offsets[:, self.share])  # (n_batches, B, T)
+        for i in range(n_batches):
+            self.offsets = offsets[i]
+            yield x[i], y[i]
 
 
 class ShuffledBlocks:
@@ -227,5 +237,5 @@ def _draw(windows: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
 
 
 def _gather(windows: Tensor, offsets: Tensor) -> Batch:
-    block = windows[offsets].long()  # (B,) -> (B, T + 1)
-    return block[:, :-1], block[:, 1:]
+    block = windows[offsets].long()  # (..., B) -> (..., B, T + 1)
+    return block[..., :-1], block[..., 1:]

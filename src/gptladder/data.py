@@ -72,9 +72,10 @@ class TextData(L.LightningDataModule):
         self.estimate_batches = estimate_batches
         self.stream = stream
         self.seed = seed
-        # How training is cut up, which the trainer decides.
+        # How training is cut up, and whether the net draws random numbers as well, which the trainer decides.
         self.steps_per_stretch = 1
         self.batches_per_step = 1
+        self.net_draws = False
         text = embedded() if path is None else find_text(path)
         self.corpus_sha256 = text.sha256
         train, val = text.split(split)
@@ -113,6 +114,7 @@ class TextData(L.LightningDataModule):
             max_steps=self.trainer.max_steps,
             n_steps=self.steps_per_stretch,
             batches_per_step=self.batches_per_step,
+            ahead=self.train_generator is not None or not self.net_draws,
         )
 
     def train_blocks(self) -> TrainBlocks:

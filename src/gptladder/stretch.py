@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gptladder.blocks import Batch, TrainBlocks
+from gptladder.blocks import Batch, RandomBlocks, TrainBlocks
 
 # Parameters times tokens of all the steps of a stretch: about a tenth of a second on one core, which is how long a
 # signal or the progress bar may have to wait.
@@ -33,7 +33,7 @@ def steps_per_stretch(intervals: Iterable[int], *, work_per_step: int) -> int:
 
 
 class Stretch:
-    """The batches of some consecutive steps, each drawn when its turn comes.
+    """The batches of some consecutive steps.
 
     Iterating gives for each step the list of its batches, of which there are several if gradients accumulate.
     """
@@ -47,7 +47,7 @@ class Stretch:
         self.offsets: list[Tensor] = []
 
     def to(self, device: torch.device) -> Self:
-        """Where Lightning wants the batches; each goes there when it is drawn."""
+        """Where Lightning wants the batches; each goes there when its turn comes."""
         self.device = device
         return self
 
@@ -69,16 +69,32 @@ class Stretch:
 
 
 class Stretches:
-    """A whole training from the step at which it stands, stretch by stretch."""
+    """A whole training from the step at which it stands, stretch by stretch.
+
+    Args:
+        blocks: where its batches come from.
+        first_step, max_steps: where it stands and ends.
+        n_steps: of one stretch.
+        batches_per_step: of one step.
+        ahead: random batches of a stretch may be drawn at once.
+    """
 
     def __init__(
-        self, blocks: TrainBlocks, *, first_step: int, max_steps: int, n_steps: int, batches_per_step: int
+        self,
+        blocks: TrainBlocks,
+        *,
+        first_step: int,
+        max_steps: int,
+        n_steps: int,
+        batches_per_step: int,
+        ahead: bool = False,
     ) -> None:
         self.blocks = blocks
         self.first_step = first_step
         self.max_steps = max_steps
         self.n_steps = n_steps
         self.batches_per_step = batches_per_step
+        self.ahead = ahead
 
     def __len__(self) -> int:
         # Of the whole training, also of one that is resumed: so Lightning counts.
@@ -88,4 +104,6 @@ class Stretches:
         batches = iter(self.blocks)
         for step in range(self.first_step, self.max_steps, self.n_steps):
             n_steps = min(self.n_steps, self.max_steps - step)
+            if self.ahead and isinstance(self.blocks, RandomBlocks):
+                batches = self.blocks.draw(n_steps * self.batches_per_step)
             yield Stretch(self.blocks, batches, n_steps=n_steps, batches_per_step=self.batches_per_step)
