@@ -2,6 +2,8 @@
 
 import math
 
+import numba
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -11,7 +13,7 @@ from conftest import RUNGS, composed
 from gptladder.attention import SHORT_CONTEXT, Attention, attention_weights
 from gptladder.errors import UserError
 from gptladder.model import GPT, count_parameters
-from gptladder.short_attention import ShortAttention
+from gptladder.short_attention import ShortAttention, compiled
 
 VOCAB = 65
 SMALL_GPT = ["model.n_layer=2", "model.n_embd=48", "model.block_size=32"]
@@ -99,6 +101,18 @@ def test_the_gradient_by_hand_is_that_of_the_numbers(dropout: float) -> None:
 def test_scores_far_apart_are_no_danger_to_a_short_context() -> None:
     packed = 1e4 * torch.randn(2, 8, 3 * 8)
     assert ShortAttention.apply(packed, 1, 1.0, 0.0).isfinite().all()
+
+
+def test_loops_are_compiled_also_where_no_place_can_keep_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def double(out: np.ndarray) -> None:
+        out *= 2
+
+    monkeypatch.setattr("numba.core.caching.CompileResultCacheImpl._locator_classes", [])
+    with pytest.raises(RuntimeError, match="no locator"):
+        numba.njit(cache=True)(double)
+    numbers = np.ones(3)
+    compiled(double)(numbers)
+    assert numbers.tolist() == [2, 2, 2]
 
 
 def test_each_context_takes_its_way_to_attend() -> None:

@@ -72,10 +72,10 @@ class TextData(L.LightningDataModule):
         self.estimate_batches = estimate_batches
         self.stream = stream
         self.seed = seed
-        # How training is cut up, and whether the net draws random numbers as well, which the trainer decides.
+        # How training is cut up, and whether the net may draw from the same random numbers: the trainer's to say.
         self.steps_per_stretch = 1
         self.batches_per_step = 1
-        self.net_draws = False
+        self.net_draws = True
         text = embedded() if path is None else find_text(path)
         self.corpus_sha256 = text.sha256
         train, val = text.split(split)
