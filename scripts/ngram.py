@@ -63,7 +63,7 @@ def figures(order: int, train: Tensor, val: Tensor, tokenizer: Tokenizer, block_
     """What one order comes to, and how long it takes to count and to measure."""
     from gptladder.evaluation import bits_per_char
     from gptladder.ngram import NGram
-    from gptladder.threads import single_thread
+    from gptladder.system.threads import single_thread
 
     with single_thread():
         started = time.perf_counter()

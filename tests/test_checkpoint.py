@@ -11,7 +11,7 @@ from torch import nn
 
 from conftest import trained
 from gptladder.checkpoint import load_trained, read_checkpoint
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gptladder.data import STREAMS, TextData
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.tokenizer import CharTokenizer
 
 

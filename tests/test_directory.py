@@ -12,7 +12,7 @@ import pytest
 from conftest import CONF
 from gptladder import directory, signals
 from gptladder.directory import claimed, entered, resuming
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.naming import quoted
 
 

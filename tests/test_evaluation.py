@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.evaluation import bits_per_char, exact_loss, perplexity
 from gptladder.model import Bigram
 

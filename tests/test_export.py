@@ -8,7 +8,7 @@ import torch
 
 from conftest import command, trained
 from gptladder.checkpoint import load_trained
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 
 
 @pytest.fixture(scope="module")

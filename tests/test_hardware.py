@@ -10,7 +10,7 @@ from torch import nn
 
 from conftest import CONF, composed
 from gptladder import hardware
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 
 CHOICES = sorted(path.stem for path in (CONF / "hardware").glob("*.yaml"))
 

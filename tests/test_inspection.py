@@ -17,7 +17,7 @@ from PIL import Image
 from conftest import RUNGS, assert_refused, composed, ran
 from gptladder.attention import attention_weights
 from gptladder.checkpoint import Trained, load_trained, recorded_splits
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.evaluation import exact_loss
 from gptladder.inspection import (
     entropy,

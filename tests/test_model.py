@@ -11,7 +11,7 @@ from torch import nn
 
 from conftest import RUNGS, composed
 from gptladder.attention import SHORT_CONTEXT, Attention, attention_weights
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.model import GPT, count_parameters
 from gptladder.short_attention import ShortAttention, compiled
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from conftest import composed
 from gptladder.attention import Attention
 from gptladder.embedding import TokenEmbedding, WithPairs, WithPrevious
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.initialisation import NARROW, output_projections
 from gptladder.loss import next_token_loss
 from gptladder.model import GPT, count_parameters

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from conftest import assert_refused, ran
 from gptladder.blocks import split_tokens
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.evaluation import exact_loss
 from gptladder.ngram import NGram
 from gptladder.text import shakespeare

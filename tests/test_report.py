@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.published import published
 from gptladder.report import FILES, write_report
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from conftest import command
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.report import show_report, write_report
 from gptladder.report.collect import collect
 from gptladder.report.rows import Row, arranged

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from conftest import trained
-from gptladder.errors import UserError
-from gptladder.files import replacing, sweep_staging
+from gptladder.system.errors import UserError
+from gptladder.system.files import replacing, sweep_staging
 from gptladder.run import Run
 
 CONTRACT = {

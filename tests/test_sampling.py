@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.sampling import generate, texts
 from gptladder.tokenizer import CharTokenizer
 

@@ -9,7 +9,7 @@ import torch
 
 from conftest import command, trained
 from gptladder.checkpoint import load_trained
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.evaluation import exact_loss, validation_split
 from gptladder.text import shakespeare
 from gptladder.tokenizer import CharTokenizer

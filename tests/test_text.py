@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptladder import text as text_module
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.text import File, Text, find_text, read_text, sha256, shakespeare
 
 

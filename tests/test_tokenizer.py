@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gptladder import text as text_module
 from gptladder.byte_pair import BytePairTokenizer
 from gptladder.checkpoint import rebuilt
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.gpt2 import GPT2Tokenizer
 from gptladder.text import embedded, shakespeare
 from gptladder.tokenizer import CharTokenizer, Tokenizer, labels, spelled

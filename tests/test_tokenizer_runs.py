@@ -13,7 +13,7 @@ import torch
 from conftest import command, trained
 from gptladder.callbacks.samples import Samples
 from gptladder.checkpoint import load_trained, read_checkpoint
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.evaluation import exact_loss, validation_split
 from gptladder.report import write_report
 from gptladder.text import shakespeare

@@ -17,7 +17,7 @@ import torch
 from conftest import trained
 from gptladder.checkpoint import read_checkpoint
 from gptladder.checkpoint_io import WholeFileCheckpointIO
-from gptladder.files import replacing, sweep_staging
+from gptladder.system.files import replacing, sweep_staging
 from gptladder.report import FILES
 from trust import assert_same_run, contents, killed_at, read, small
 from warm import Warm, content, forkserver, save_without_end

@@ -9,7 +9,7 @@ import yaml
 
 from conftest import composed, trained
 from gptladder.assembly import build_data, build_learner, build_trainer, climb
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.naming import quoted
 from gptladder.run import Run
 from gptladder.text import shakespeare

@@ -20,7 +20,7 @@ from warm import Cold, Warm
 @pytest.fixture
 def leaving() -> Any:
     """The handlers of the command, which end it wherever it stands."""
-    from gptladder.signals import exit_codes
+    from gptladder.system.signals import exit_codes
 
     with exit_codes():
         yield

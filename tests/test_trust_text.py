@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conftest import trained
 from gptladder.checkpoint import load_trained
 from gptladder.data import TextData
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.mistakes import explain
 from gptladder.text import read_text, sha256
 from gptladder.tokenizer import MOST_CHARACTERS, CharTokenizer

@@ -18,7 +18,7 @@ from gptladder.callbacks.samples import sample
 from gptladder.checkpoint import read_checkpoint
 from gptladder.checkpoint_io import WholeFileCheckpointIO
 from gptladder.data import TextData
-from gptladder.errors import Refusal, UserError
+from gptladder.system.errors import Refusal, UserError
 from gptladder.evaluation import bits_per_char
 from gptladder.learner import Learner
 from gptladder.model import count_parameters

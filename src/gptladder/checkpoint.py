@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.encoded import Encoded, encoded
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.export import read_exported
 from gptladder.model import GPT, Bigram
 from gptladder.text import Text, embedded, find_text

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from gptladder.files import replacing
+from gptladder.system.files import replacing
 
 
 class WholeFileCheckpointIO(TorchCheckpointIO):

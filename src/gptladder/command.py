@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gptladder import naming, signals
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.run import Run
 
 FAILED, MISTAKE = 1, 2

@@ -10,7 +10,7 @@ import torch
 
 from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, GrowingBlocks, RandomBlocks, ShuffledBlocks, TrainBlocks
 from gptladder.encoded import encoded
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.measuring import Part
 from gptladder.stretch import Stretches
 from gptladder.text import Text, embedded, find_text

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import MISSING, OmegaConf
 
-from gptladder import signals
-from gptladder.errors import UserError
+from gptladder.system import signals
+from gptladder.system.errors import UserError
 from gptladder.mistakes import check
 from gptladder.naming import leaves, quoted
 from gptladder.run import Run

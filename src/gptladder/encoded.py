@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptladder.files import replacing
+from gptladder.system.files import replacing
 from gptladder.text import BLOCK, Text
 from gptladder.tokenizer import Tokenizer
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gptladder.blocks import ConsecutiveBlocks
 from gptladder.checkpoint import Trained, recorded_splits, recorded_texts
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.loss import next_token_loss
 from gptladder.measuring import Measuring
 from gptladder.text import read_text

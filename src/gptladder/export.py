@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gptladder.errors import UserError
-from gptladder.files import write_all
+from gptladder.system.errors import UserError
+from gptladder.system.files import write_all
 
 # What of a config concerns others; where the run wrote and what it showed does not.
 TOLD = ("rung", "seed", "data", "tokenizer", "model", "optimizer", "scheduler", "trainer", "hardware")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.text import Text
 from gptladder.tokenizer import Tokenizer, sayable, smallest
 

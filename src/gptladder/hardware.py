@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.model import count_parameters
 
 # Below this many parameters a second thread costs more in waiting than it brings in arithmetic.

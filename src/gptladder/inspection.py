@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gptladder.attention import attention_weights, batch_attention_weights
 from gptladder.blocks import ConsecutiveBlocks
 from gptladder.checkpoint import Trained
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 
 # Tokens over which the entropy of a head is averaged: enough for two digits, and little beside the whole split.
 ENTROPY_TOKENS = 4096

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from gptladder.files import replacing, sweep_staging
+from gptladder.system.files import replacing, sweep_staging
 
 # Train and val of one quantity on one chart.
 LAYOUT = {

@@ -21,7 +21,7 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
-from gptladder.errors import UserError, nearest
+from gptladder.system.errors import UserError, nearest
 from gptladder.naming import leaves
 
 # What Hydra has of these comes with the extras of this package.

@@ -18,7 +18,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gptladder.assembly import build_data, build_learner, build_trainer
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.loss import next_token_loss
 from gptladder.model import count_parameters
 from gptladder.run import Run

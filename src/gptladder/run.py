@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gptladder import __version__
-from gptladder.errors import InUse, Refusal, UserError, mistake_in
-from gptladder.files import replacing, sweep_staging
+from gptladder.system.errors import InUse, Refusal, UserError, mistake_in
+from gptladder.system.files import replacing, sweep_staging
 
 # Seconds that an attempt to enter waits, because looking whether a directory is in use takes its lock for a moment.
 LOOKING = 1.0

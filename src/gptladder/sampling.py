@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.memory import Reader
 from gptladder.tokenizer import Tokenizer, spelled
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, LRScheduler, SequentialLR
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 
 
 def cosine(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, final_fraction: float) -> LRScheduler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 
 
 def whole(least: int, **sizes: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.checkpoint import Trained, load_trained
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.run import Run
 from gptladder.text import Text
 from gptladder.tokenizer import CharTokenizer, Tokenizer

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.errors import InUse, UserError
+from gptladder.system.errors import InUse, UserError
 from gptladder.garbage import nothing_collected
 from gptladder.mistakes import check, explain
 from gptladder.naming import job_name, quoted

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import IO, Self
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 
 BLOCK = 2**20  # bytes: what is done to a megabyte at once finds it in the processor's cache
 LONGEST_PIECE = 2**22  # characters: a text without a white space in so many is cut anywhere

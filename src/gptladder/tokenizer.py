@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.text import Text
 
 # More distinct characters than any script in use; a table of logits for so many still fits into memory.

@@ -9,7 +9,7 @@ from types import FrameType
 
 import psutil
 
-from gptladder import signals
+from gptladder.system import signals
 from gptladder.run import Run
 
 # Seconds in which a job must have ended with a checkpoint, the largest rung's step included.

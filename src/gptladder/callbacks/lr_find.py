@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gptladder.files import replacing
+from gptladder.system.files import replacing
 
 
 class FindLR(LearningRateFinder):

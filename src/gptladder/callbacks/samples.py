@@ -8,7 +8,7 @@ import lightning.pytorch as L
 from torch import nn
 
 from gptladder.data import TextData
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.learner import Learner
 from gptladder.loggers import writers
 from gptladder.sampling import texts

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gptladder.errors import UserError
-from gptladder.files import write_all
+from gptladder.system.errors import UserError
+from gptladder.system.files import write_all
 from gptladder.report.charts import curves, ladder, png
 from gptladder.report.collect import collect
 from gptladder.report.counting import yardstick

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.report.collect import Reading
 from gptladder.report.rows import Row
 
@@ -41,7 +41,7 @@ def _counted(run: Reading, rows: list[Row]) -> Yardstick:
     # Imported here: torch takes longer to load than a report of runs without a checkpoint.
     from gptladder.checkpoint import load_trained, recorded_splits
     from gptladder.ngram import NGram
-    from gptladder.threads import single_thread
+    from gptladder.system.threads import single_thread
     from gptladder.tokenizer import CharTokenizer
 
     trained = load_trained(run.checkpoint)

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gptladder.checkpoint import Trained
-from gptladder.files import write_all
+from gptladder.system.files import write_all
 from gptladder.inspection import ENTROPY_TOKENS, Inspection, even_entropy
 from gptladder.picture import READABLE, draw_layers
 from gptladder.report.charts import png

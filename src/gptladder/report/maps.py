@@ -9,7 +9,7 @@ from itertools import islice
 
 from PIL.Image import Image
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 from gptladder.report.collect import Reading
 from gptladder.report.rows import Row
 
@@ -41,7 +41,7 @@ def _maps(run: Reading) -> list[str]:
     from gptladder.attention import attention_weights
     from gptladder.checkpoint import load_trained
     from gptladder.picture import LONGEST, draw
-    from gptladder.threads import single_thread
+    from gptladder.system.threads import single_thread
     from gptladder.tokenizer import labels
 
     trained = load_trained(run.checkpoint)

@@ -14,8 +14,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from gptladder.errors import UserError
-from gptladder.files import replacing
+from gptladder.system.errors import UserError
+from gptladder.system.files import replacing
 from gptladder.tour.outline import Chapter
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from gptladder.errors import UserError, nearest
+from gptladder.system.errors import UserError, nearest
 
 
 class Chapter(NamedTuple):

@@ -10,7 +10,7 @@ from typing import IO
 
 import psutil
 
-from gptladder.errors import UserError
+from gptladder.system.errors import UserError
 
 STAGING_SUFFIX = ".part"
 
