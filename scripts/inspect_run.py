@@ -20,7 +20,7 @@ def main() -> None:
     from gptladder.inspection import inspect
     from gptladder.picture import READABLE
     from gptladder.report.inside import write_inspection
-    from gptladder.text import read_text
+    from gptladder.data.text import read_text
 
     trained = load_trained(arguments.run / "checkpoints" / "last.ckpt")
     encode = trained.tokenizer.encode

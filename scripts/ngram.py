@@ -12,7 +12,7 @@ from gptladder.command import Parser, script
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gptladder.tokenizer import Tokenizer
+    from gptladder.data.tokenizer import Tokenizer
 
 BLOCK_SIZE = 8  # of all rungs but the last
 HEADING = "order  context  exact val loss  bits/char  in blocks of {:<4} seconds"
@@ -46,10 +46,10 @@ def main() -> None:
 
 def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, Tokenizer, int]:
     """Training and validation split, their tokenizer, and the block size to compare with."""
-    from gptladder.blocks import split_tokens
+    from gptladder.data.batches import split_tokens
     from gptladder.checkpoint import load_trained, recorded_splits
-    from gptladder.text import read_text, shakespeare
-    from gptladder.tokenizer import CharTokenizer
+    from gptladder.data.text import read_text, shakespeare
+    from gptladder.data.tokenizer import CharTokenizer
 
     if run is not None:
         trained = load_trained(run / "checkpoints" / "last.ckpt")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from gptladder.blocks import (
+from gptladder.data.batches import (
     TOKENS_PER_FORWARD,
     ConsecutiveBlocks,
     EstimateBlocks,

@@ -16,7 +16,7 @@ from conftest import composed, trained
 from gptladder.assembly import build_data, build_learner
 from gptladder.attention import attention_weights
 from gptladder.callbacks.samples import sample
-from gptladder.data import TextData
+from gptladder.data.datamodule import TextData
 from gptladder.picture import CELL, MARGIN, TITLE, draw
 from gptladder.update import Update
 

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ROOT, command, trained
 from gptladder.published import TOLERANCES, compare, published
-from gptladder.text import shakespeare
+from gptladder.data.text import shakespeare
 
 QUIET = ["callbacks=default", "~callbacks.samples", "~callbacks.attention_maps", "logger=none"]
 CHEAP = ["bigram", "embedding"]

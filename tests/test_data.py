@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from gptladder.data import STREAMS, TextData
+from gptladder.data.datamodule import STREAMS, TextData
 from gptladder.system.errors import UserError
-from gptladder.tokenizer import CharTokenizer
+from gptladder.data.tokenizer import CharTokenizer
 
 
 def data(**changes: Any) -> TextData:

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from conftest import trained
-from gptladder import encoded as module
-from gptladder.byte_pair import BytePairTokenizer
-from gptladder.data import TextData
-from gptladder.encoded import Encoded, encoded
-from gptladder.text import File, Text, shakespeare
-from gptladder.tokenizer import CharTokenizer, Tokenizer
+from gptladder.data import token_cache as module
+from gptladder.data.bpe import BytePairTokenizer
+from gptladder.data.datamodule import TextData
+from gptladder.data.token_cache import Encoded, encoded
+from gptladder.data.text import File, Text, shakespeare
+from gptladder.data.tokenizer import CharTokenizer, Tokenizer
 
 CONTENT = shakespeare()[:30_000]
 CHARS = CharTokenizer.from_text(CONTENT)

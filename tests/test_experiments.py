@@ -10,7 +10,7 @@ from gptladder.assembly import build_data, build_learner
 from gptladder.checkpoint import load_trained
 from gptladder.evaluation import exact_loss, validation_split
 from gptladder.learner import Learner
-from gptladder.text import shakespeare
+from gptladder.data.text import shakespeare
 
 RECIPES = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if "\nrung: " in path.read_text()]
 SHORT = ["trainer.max_steps=6", "trainer.val_check_interval=3", "data.batch_size=2", "data.estimate_batches=1"]

@@ -33,7 +33,7 @@ from gptladder.picture import draw_layers
 from gptladder.report.charts import png
 from gptladder.report.inside import SHOWN, write_inspection
 from gptladder.report.positions import _stretches, positions
-from gptladder.tokenizer import CharTokenizer
+from gptladder.data.tokenizer import CharTokenizer
 from test_report_page import Elements
 
 VOCABULARY = CharTokenizer("\n &'()</>abcdeilnprstx")

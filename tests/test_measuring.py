@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gptladder.blocks import Batch, ConsecutiveBlocks
+from gptladder.data.batches import Batch, ConsecutiveBlocks
 from gptladder.loss import next_token_loss
 from gptladder.measuring import Measuring
 from gptladder.model import Bigram

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from conftest import assert_refused, ran
-from gptladder.blocks import split_tokens
+from gptladder.data.batches import split_tokens
 from gptladder.system.errors import UserError
 from gptladder.evaluation import exact_loss
 from gptladder.ngram import NGram
-from gptladder.text import shakespeare
-from gptladder.tokenizer import CharTokenizer
+from gptladder.data.text import shakespeare
+from gptladder.data.tokenizer import CharTokenizer
 
 V = 5
 tokens_of = st.lists(st.integers(0, V - 1), max_size=40)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import trained
-from gptladder.blocks import split_tokens
+from gptladder.data.batches import split_tokens
 from gptladder.ngram import NGram
 from gptladder.report import write_report
 from gptladder.report.charts import ladder
@@ -17,8 +17,8 @@ from gptladder.report.collect import collect
 from gptladder.report.counting import ORDER, Yardstick, yardstick
 from gptladder.report.page import html
 from gptladder.report.rows import Row, arranged
-from gptladder.text import read_text
-from gptladder.tokenizer import CharTokenizer
+from gptladder.data.text import read_text
+from gptladder.data.tokenizer import CharTokenizer
 from test_report import run
 
 LABEL = "5-gram counts, 4 characters of context"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gptladder.system.errors import UserError
 from gptladder.sampling import generate, texts
-from gptladder.tokenizer import CharTokenizer
+from gptladder.data.tokenizer import CharTokenizer
 
 ABC = CharTokenizer("abcd")
 

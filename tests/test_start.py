@@ -11,8 +11,8 @@ from conftest import command, trained
 from gptladder.checkpoint import load_trained
 from gptladder.system.errors import UserError
 from gptladder.evaluation import exact_loss, validation_split
-from gptladder.text import shakespeare
-from gptladder.tokenizer import CharTokenizer
+from gptladder.data.text import shakespeare
+from gptladder.data.tokenizer import CharTokenizer
 
 FEW = ["model=multihead", "trainer.val_check_interval=20", "data.estimate_batches=2", "logger=none", "data=text"]
 

@@ -8,9 +8,9 @@ import torch
 
 from conftest import composed
 from gptladder.assembly import build_data, build_learner, build_trainer
-from gptladder.blocks import RandomBlocks
+from gptladder.data.batches import RandomBlocks
 from gptladder.run import Run
-from gptladder.stretch import WORK_PER_STRETCH, Stretches, steps_per_stretch
+from gptladder.data.stretch import WORK_PER_STRETCH, Stretches, steps_per_stretch
 
 TOKENS = torch.arange(200, dtype=torch.uint8)
 

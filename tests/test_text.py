@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptladder import text as text_module
+from gptladder.data import text as text_module
 from gptladder.system.errors import UserError
-from gptladder.text import File, Text, find_text, read_text, sha256, shakespeare
+from gptladder.data.text import File, Text, find_text, read_text, sha256, shakespeare
 
 
 def test_shakespeare_is_the_lectures() -> None:

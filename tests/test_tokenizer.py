@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptladder import text as text_module
-from gptladder.byte_pair import BytePairTokenizer
+from gptladder.data import text as text_module
+from gptladder.data.bpe import BytePairTokenizer
 from gptladder.checkpoint import rebuilt
 from gptladder.system.errors import UserError
-from gptladder.gpt2 import GPT2Tokenizer
-from gptladder.text import embedded, shakespeare
-from gptladder.tokenizer import CharTokenizer, Tokenizer, labels, spelled
+from gptladder.data.gpt2_tokenizer import GPT2Tokenizer
+from gptladder.data.text import embedded, shakespeare
+from gptladder.data.tokenizer import CharTokenizer, Tokenizer, labels, spelled
 
 SPLITS = embedded().split(0.9)
 PAIRS = BytePairTokenizer.from_text(shakespeare()[:50_000], vocab_size=400)

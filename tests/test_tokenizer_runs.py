@@ -16,7 +16,7 @@ from gptladder.checkpoint import load_trained, read_checkpoint
 from gptladder.system.errors import UserError
 from gptladder.evaluation import exact_loss, validation_split
 from gptladder.report import write_report
-from gptladder.text import shakespeare
+from gptladder.data.text import shakespeare
 from test_tokenizer import TINY_GPT2
 
 SHORT = ["model=multihead", "trainer.max_steps=30", "trainer.val_check_interval=10", "data.estimate_batches=4"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import trained
-from gptladder.data import STREAMS
+from gptladder.data.datamodule import STREAMS
 from trust import bits, read, result, same_bits, small
 from warm import Warm
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from conftest import trained
-from gptladder.blocks import Batch
+from gptladder.data.batches import Batch
 from gptladder.checkpoint import read_checkpoint
 from gptladder.checkpoint_io import WholeFileCheckpointIO
 from gptladder.update import MOST_SKIPS, Update

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gptladder.data import STREAMS
+from gptladder.data.datamodule import STREAMS
 from trust import assert_same_run, read, small
 from warm import Cold, Warm
 

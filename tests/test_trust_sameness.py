@@ -12,7 +12,7 @@ from gptladder.assembly import build_data, build_learner, build_trainer, climb
 from gptladder.system.errors import UserError
 from gptladder.naming import quoted
 from gptladder.run import Run
-from gptladder.text import shakespeare
+from gptladder.data.text import shakespeare
 from trust import contents, killed_at, small
 from warm import Warm
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from conftest import trained
 from gptladder.checkpoint import load_trained
-from gptladder.data import TextData
+from gptladder.data.datamodule import TextData
 from gptladder.system.errors import UserError
 from gptladder.mistakes import explain
-from gptladder.text import read_text, sha256
-from gptladder.tokenizer import MOST_CHARACTERS, CharTokenizer
+from gptladder.data.text import read_text, sha256
+from gptladder.data.tokenizer import MOST_CHARACTERS, CharTokenizer
 from warm import ROOT, Warm
 
 MANY = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))[:1_000_000]

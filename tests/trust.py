@@ -13,7 +13,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gptladder.text import shakespeare
+from gptladder.data.text import shakespeare
 from gptladder.update import Update
 
 # What a clock or the command line says; everything else in a result is the same on every way to the last step.

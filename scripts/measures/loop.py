@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from gptladder.assembly import build_data, build_learner
-from gptladder.blocks import RandomBlocks
+from gptladder.data.batches import RandomBlocks
 from gptladder.loss import next_token_loss
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BASELINES = ROOT / "scripts" / "baselines"
-CORPUS = Path(str(resources.files("gptladder.corpus") / "tinyshakespeare.txt"))
+CORPUS = Path(str(resources.files("gptladder.data.corpus") / "tinyshakespeare.txt"))
 
 
 @dataclass(frozen=True)

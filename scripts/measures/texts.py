@@ -21,9 +21,9 @@ STEPS = 500
 # In a process of its own: seconds from file to tokens, and the memory that they took at most.
 ENCODE = """
 import json, sys, time
-from gptladder.data import TextData
+from gptladder.data.datamodule import TextData
 from gptladder.run import _peak_mb
-from gptladder.tokenizer import CharTokenizer
+from gptladder.data.tokenizer import CharTokenizer
 
 before, started = _peak_mb(), time.perf_counter()
 TextData(

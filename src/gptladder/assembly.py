@@ -17,7 +17,7 @@ from gptladder.callbacks.record import Record
 from gptladder.callbacks.samples import sample
 from gptladder.checkpoint import read_checkpoint
 from gptladder.checkpoint_io import WholeFileCheckpointIO
-from gptladder.data import TextData
+from gptladder.data.datamodule import TextData
 from gptladder.system.errors import Refusal, UserError
 from gptladder.evaluation import bits_per_char
 from gptladder.learner import Learner
@@ -26,7 +26,7 @@ from gptladder.published import compare
 from gptladder.recipe import config_hash, differences, recipe
 from gptladder.run import Run
 from gptladder.start import Start
-from gptladder.stretch import steps_per_stretch
+from gptladder.data.stretch import steps_per_stretch
 
 SAMPLE_TOKENS = 300
 

@@ -14,19 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gptladder.encoded import Encoded, encoded
+from gptladder.data.token_cache import Encoded, encoded
 from gptladder.system.errors import UserError
 from gptladder.export import read_exported
 from gptladder.model import GPT, Bigram
-from gptladder.text import Text, embedded, find_text
-from gptladder.tokenizer import Tokenizer
+from gptladder.data.text import Text, embedded, find_text
+from gptladder.data.tokenizer import Tokenizer
 
 # A checkpoint says by name what it holds; only these names are built.
 NETS: dict[str, type[nn.Module]] = {f"{net.__module__}.{net.__qualname__}": net for net in (Bigram, GPT)}
 TOKENIZERS = {  # imported when one is met: two of them need libraries that are extras
-    "char": ("gptladder.tokenizer", "CharTokenizer"),
-    "gpt2": ("gptladder.gpt2", "GPT2Tokenizer"),
-    "bpe": ("gptladder.byte_pair", "BytePairTokenizer"),
+    "char": ("gptladder.data.tokenizer", "CharTokenizer"),
+    "gpt2": ("gptladder.data.gpt2_tokenizer", "GPT2Tokenizer"),
+    "bpe": ("gptladder.data.bpe", "BytePairTokenizer"),
 }
 
 

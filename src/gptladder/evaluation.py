@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gptladder.blocks import ConsecutiveBlocks
+from gptladder.data.batches import ConsecutiveBlocks
 from gptladder.checkpoint import Trained, recorded_splits, recorded_texts
 from gptladder.system.errors import UserError
 from gptladder.loss import next_token_loss
 from gptladder.measuring import Measuring
-from gptladder.text import read_text
+from gptladder.data.text import read_text
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptladder.attention import attention_weights, batch_attention_weights
-from gptladder.blocks import ConsecutiveBlocks
+from gptladder.data.batches import ConsecutiveBlocks
 from gptladder.checkpoint import Trained
 from gptladder.system.errors import UserError
 

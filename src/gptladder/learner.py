@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gptladder.loss import next_token_loss
 from gptladder.measuring import Measuring, Part
-from gptladder.stretch import Stretch
+from gptladder.data.stretch import Stretch
 from gptladder.update import Unheard, Update
 
 # What each part of the validation data measures, in the order of ``TextData.val_dataloader``.

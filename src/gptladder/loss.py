@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptladder.blocks import Batch
+from gptladder.data.batches import Batch
 
 
 def next_token_loss(net: nn.Module, batch: Batch) -> Tensor:

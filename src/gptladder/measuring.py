@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gptladder.blocks import Batch
+from gptladder.data.batches import Batch
 
 
 class Part:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gptladder.system.errors import UserError
 from gptladder.memory import Reader
-from gptladder.tokenizer import Tokenizer, spelled
+from gptladder.data.tokenizer import Tokenizer, spelled
 
 
 def generate(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from gptladder.checkpoint import Trained, load_trained
 from gptladder.system.errors import UserError
 from gptladder.run import Run
-from gptladder.text import Text
-from gptladder.tokenizer import CharTokenizer, Tokenizer
+from gptladder.data.text import Text
+from gptladder.data.tokenizer import CharTokenizer, Tokenizer
 
 # Of the model's arguments those that the weights do not depend on.
 FREE = ("dropout",)

@@ -16,7 +16,7 @@ from gptladder.garbage import nothing_collected
 from gptladder.mistakes import check, explain
 from gptladder.naming import job_name, quoted
 from gptladder.run import Run
-from gptladder.text import read_text, sha256
+from gptladder.data.text import read_text, sha256
 
 # What of a config decides what a run learns; the rest may change between two launches of one sweep.
 DECISIVE = ("seed", "init_from", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")

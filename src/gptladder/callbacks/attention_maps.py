@@ -9,7 +9,7 @@ from gptladder.attention import attention_weights
 from gptladder.learner import Learner
 from gptladder.loggers import writers
 from gptladder.picture import LONGEST, draw
-from gptladder.tokenizer import labels
+from gptladder.data.tokenizer import labels
 
 
 class AttentionMaps(L.Callback):

@@ -7,7 +7,7 @@ from textwrap import indent
 import lightning.pytorch as L
 from torch import nn
 
-from gptladder.data import TextData
+from gptladder.data.datamodule import TextData
 from gptladder.system.errors import UserError
 from gptladder.learner import Learner
 from gptladder.loggers import writers

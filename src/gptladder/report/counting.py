@@ -42,7 +42,7 @@ def _counted(run: Reading, rows: list[Row]) -> Yardstick:
     from gptladder.checkpoint import load_trained, recorded_splits
     from gptladder.ngram import NGram
     from gptladder.system.threads import single_thread
-    from gptladder.tokenizer import CharTokenizer
+    from gptladder.data.tokenizer import CharTokenizer
 
     trained = load_trained(run.checkpoint)
     train, val = recorded_splits(trained)

@@ -42,7 +42,7 @@ def _maps(run: Reading) -> list[str]:
     from gptladder.checkpoint import load_trained
     from gptladder.picture import LONGEST, draw
     from gptladder.system.threads import single_thread
-    from gptladder.tokenizer import labels
+    from gptladder.data.tokenizer import labels
 
     trained = load_trained(run.checkpoint)
     tokens = trained.tokenizer.encode(run.sample)[: min(trained.block_size, LONGEST)].long()

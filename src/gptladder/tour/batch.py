@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gptladder.blocks import Batch
+from gptladder.data.batches import Batch
 from gptladder.tour.block import pairs
 from gptladder.tour.board import Board
 from gptladder.tour.material import BATCH_SIZE, BLOCK_SIZE, SEED, material

@@ -8,10 +8,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from gptladder.blocks import Batch, RandomBlocks
-from gptladder.encoded import encoded
-from gptladder.text import embedded
-from gptladder.tokenizer import CharTokenizer
+from gptladder.data.batches import Batch, RandomBlocks
+from gptladder.data.token_cache import encoded
+from gptladder.data.text import embedded
+from gptladder.data.tokenizer import CharTokenizer
 
 SEED = 1337
 SPLIT = 0.9

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gptladder.text import shakespeare
-from gptladder.tokenizer import CharTokenizer
+from gptladder.data.text import shakespeare
+from gptladder.data.tokenizer import CharTokenizer
 from gptladder.tour.board import Board
 from gptladder.tour.pictures import columns, visible
 

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import torch
 
-from gptladder.blocks import ConsecutiveBlocks, EstimateBlocks, GrowingBlocks, RandomBlocks, ShuffledBlocks, TrainBlocks
-from gptladder.encoded import encoded
+from gptladder.data.batches import ConsecutiveBlocks, EstimateBlocks, GrowingBlocks, RandomBlocks, ShuffledBlocks, TrainBlocks
+from gptladder.data.token_cache import encoded
 from gptladder.system.errors import UserError
 from gptladder.measuring import Part
-from gptladder.stretch import Stretches
-from gptladder.text import Text, embedded, find_text
-from gptladder.tokenizer import Tokenizer
+from gptladder.data.stretch import Stretches
+from gptladder.data.text import Text, embedded, find_text
+from gptladder.data.tokenizer import Tokenizer
 
 STREAMS = ("published", "independent", "shuffled")
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gptladder.system.errors import UserError
-from gptladder.text import Text
-from gptladder.tokenizer import Tokenizer, sayable, smallest
+from gptladder.data.text import Text
+from gptladder.data.tokenizer import Tokenizer, sayable, smallest
 
 try:
     import tiktoken

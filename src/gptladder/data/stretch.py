@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gptladder.blocks import Batch, RandomBlocks, TrainBlocks
+from gptladder.data.batches import Batch, RandomBlocks, TrainBlocks
 
 # Parameters times tokens of all the steps of a stretch: about a tenth of a second on one core, which is how long a
 # signal or the progress bar may have to wait.

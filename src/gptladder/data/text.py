@@ -119,7 +119,7 @@ class Text:
 
 def embedded() -> Text:
     """Tiny Shakespeare, 1,115,394 characters, from inside the package."""
-    place = resources.files("gptladder.corpus") / EMBEDDED
+    place = resources.files("gptladder.data.corpus") / EMBEDDED
     return Text.of([File(EMBEDDED, lambda: place.open("rb"))])
 
 

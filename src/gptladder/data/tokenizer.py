@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gptladder.system.errors import UserError
-from gptladder.text import Text
+from gptladder.data.text import Text
 
 # More distinct characters than any script in use; a table of logits for so many still fits into memory.
 MOST_CHARACTERS = 20_000

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from gptladder.system.files import replacing
-from gptladder.text import BLOCK, Text
-from gptladder.tokenizer import Tokenizer
+from gptladder.data.text import BLOCK, Text
+from gptladder.data.tokenizer import Tokenizer
 
 LARGE = 2**24  # characters: less is encoded sooner than it is looked up
 TRAILER = 256  # bytes at the end of a file, which say what the others are

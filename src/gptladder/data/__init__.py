@@ -1,0 +1,1 @@
+"""From a text file to batches: text, tokenizers, token cache, batches, and the LightningDataModule."""
