@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from conftest import composed, trained
 from gptladder.assembly import build_data, build_learner
-from gptladder.attention import attention_weights
+from gptladder.model.attention import attention_weights
 from gptladder.callbacks.samples import sample
 from gptladder.data.datamodule import TextData
 from gptladder.picture import CELL, MARGIN, TITLE, draw

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from conftest import CONF, composed, trained
-from gptladder.attention import Attention
+from gptladder.model.attention import Attention
 
 FEW = ["trainer.max_steps=8", "trainer.val_check_interval=2", "data.estimate_batches=2", "logger=none"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gptladder.system.errors import UserError
 from gptladder.evaluation import bits_per_char, exact_loss, perplexity
-from gptladder.model import Bigram
+from gptladder.model.gpt import Bigram
 
 
 @given(n_tokens=st.integers(2, 60), block_size=st.integers(1, 70))

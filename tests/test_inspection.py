@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from conftest import RUNGS, assert_refused, composed, ran
-from gptladder.attention import attention_weights
+from gptladder.model.attention import attention_weights
 from gptladder.checkpoint import Trained, load_trained, recorded_splits
 from gptladder.system.errors import UserError
 from gptladder.evaluation import exact_loss
@@ -28,7 +28,7 @@ from gptladder.inspection import (
     loss_by_position,
     surprise,
 )
-from gptladder.model import Bigram
+from gptladder.model.gpt import Bigram
 from gptladder.picture import draw_layers
 from gptladder.report.charts import png
 from gptladder.report.inside import SHOWN, write_inspection

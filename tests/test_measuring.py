@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gptladder.data.batches import Batch, ConsecutiveBlocks
-from gptladder.loss import next_token_loss
+from gptladder.model.loss import next_token_loss
 from gptladder.measuring import Measuring
-from gptladder.model import Bigram
+from gptladder.model.gpt import Bigram
 
 
 def summed(loss: object, batches: list[Batch], *, side_by_side: int) -> Tensor:

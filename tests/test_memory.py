@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from conftest import RUNGS, composed
-from gptladder.memory import NO_MEMORY, Reader
+from gptladder.model.kv_cache import NO_MEMORY, Reader
 from gptladder.sampling import generate
 
 

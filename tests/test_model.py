@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from torch import nn
 
 from conftest import RUNGS, composed
-from gptladder.attention import SHORT_CONTEXT, Attention, attention_weights
+from gptladder.model.attention import SHORT_CONTEXT, Attention, attention_weights
 from gptladder.system.errors import UserError
-from gptladder.model import GPT, count_parameters
+from gptladder.model.gpt import GPT, count_parameters
 from gptladder.short_attention import ShortAttention, compiled
 
 VOCAB = 65

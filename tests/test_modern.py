@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from conftest import composed
-from gptladder.attention import Attention
-from gptladder.embedding import TokenEmbedding, WithPairs, WithPrevious
+from gptladder.model.attention import Attention
+from gptladder.model.embeddings import TokenEmbedding, WithPairs, WithPrevious
 from gptladder.system.errors import UserError
-from gptladder.initialisation import NARROW, output_projections
-from gptladder.loss import next_token_loss
-from gptladder.model import GPT, count_parameters
+from gptladder.model.init import NARROW, output_projections
+from gptladder.model.loss import next_token_loss
+from gptladder.model.gpt import GPT, count_parameters
 from gptladder.optimizer import AdamW, Together, adamw_decaying_matrices, muon
-from gptladder.rotary import Rotary
+from gptladder.model.rotary import Rotary
 from gptladder.schedule import linear
 
 VOCAB = 65

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from gptladder.assembly import build_data, build_learner
 from gptladder.data.batches import RandomBlocks
-from gptladder.loss import next_token_loss
+from gptladder.model.loss import next_token_loss
 
 
 def bare_loop(cfg: DictConfig) -> Callable[[int], float]:

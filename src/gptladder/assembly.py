@@ -21,7 +21,7 @@ from gptladder.data.datamodule import TextData
 from gptladder.system.errors import Refusal, UserError
 from gptladder.evaluation import bits_per_char
 from gptladder.learner import Learner
-from gptladder.model import count_parameters
+from gptladder.model.gpt import count_parameters
 from gptladder.published import compare
 from gptladder.recipe import config_hash, differences, recipe
 from gptladder.run import Run

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gptladder.system.errors import UserError
-from gptladder.model import count_parameters
+from gptladder.model.gpt import count_parameters
 
 # Below this many parameters a second thread costs more in waiting than it brings in arithmetic.
 PARAMETERS_FOR_THREADS = 1_000_000

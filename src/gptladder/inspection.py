@@ -1,6 +1,6 @@
 """A look inside a trained net: what surprised it, what each further token of context is worth, what its heads read.
 
-Dimensions in comments are those of ``gptladder.model``; ``N`` is the length of a text in tokens.
+Dimensions in comments are those of ``gptladder.model.gpt``; ``N`` is the length of a text in tokens.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptladder.attention import attention_weights, batch_attention_weights
+from gptladder.model.attention import attention_weights, batch_attention_weights
 from gptladder.data.batches import ConsecutiveBlocks
 from gptladder.checkpoint import Trained
 from gptladder.system.errors import UserError

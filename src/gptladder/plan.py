@@ -12,8 +12,8 @@ from rich.table import Table
 
 from gptladder.assembly import build_data, build_learner, build_trainer
 from gptladder.system.errors import UserError
-from gptladder.loss import next_token_loss
-from gptladder.model import count_parameters
+from gptladder.model.loss import next_token_loss
+from gptladder.model.gpt import count_parameters
 from gptladder.run import Run
 from gptladder.sweep import Job, SweepError
 

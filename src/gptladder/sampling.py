@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.system.errors import UserError
-from gptladder.memory import Reader
+from gptladder.model.kv_cache import Reader
 from gptladder.data.tokenizer import Tokenizer, spelled
 
 

@@ -3,7 +3,7 @@
 Channels come first here and all positions of all blocks lie side by side, so that position ``i`` meets the one ``j``
 before it in one long loop over ``i``, a diagonal of the scores. Numba compiles these loops once, at their first call.
 
-Dimensions in comments are those of ``gptladder.model``; ``N`` is ``B`` times ``T``, ``J`` the ``T`` distances.
+Dimensions in comments are those of ``gptladder.model.gpt``; ``N`` is ``B`` times ``T``, ``J`` the ``T`` distances.
 """
 
 from __future__ import annotations

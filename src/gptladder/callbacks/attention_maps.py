@@ -5,7 +5,7 @@ from __future__ import annotations
 import lightning.pytorch as L
 import numpy as np
 
-from gptladder.attention import attention_weights
+from gptladder.model.attention import attention_weights
 from gptladder.learner import Learner
 from gptladder.loggers import writers
 from gptladder.picture import LONGEST, draw

@@ -38,7 +38,7 @@ def _run_with_attention(row: Row) -> Reading | None:
 
 def _maps(run: Reading) -> list[str]:
     # Imported here: torch takes longer to load than a report without maps takes in all.
-    from gptladder.attention import attention_weights
+    from gptladder.model.attention import attention_weights
     from gptladder.checkpoint import load_trained
     from gptladder.picture import LONGEST, draw
     from gptladder.system.threads import single_thread

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gptladder.attention import Average
+from gptladder.model.attention import Average
 from gptladder.tour.board import Board
 from gptladder.tour.material import BLOCK_SIZE, SEED
 from gptladder.tour.pictures import maps

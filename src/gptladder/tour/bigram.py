@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gptladder.loss import next_token_loss
-from gptladder.model import Bigram
+from gptladder.model.loss import next_token_loss
+from gptladder.model.gpt import Bigram
 from gptladder.sampling import generate
 from gptladder.tour.batch import first_batch
 from gptladder.tour.board import Board

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gptladder.attention import Attention
-from gptladder.model import GPT
+from gptladder.model.attention import Attention
+from gptladder.model.gpt import GPT
 from gptladder.tour.board import Board
 from gptladder.tour.material import BLOCK_SIZE, SEED
 from gptladder.tour.pictures import curves, maps

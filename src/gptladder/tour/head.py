@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gptladder.attention import Attention
+from gptladder.model.attention import Attention
 from gptladder.tour.averages import weights as mean_weights
 from gptladder.tour.board import Board
 from gptladder.tour.material import BLOCK_SIZE, SEED

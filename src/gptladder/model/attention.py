@@ -1,6 +1,6 @@
 """How a position reads its past: a plain mean, heads of attention, and a look at their weights.
 
-Dimensions in comments are those of ``gptladder.model``.
+Dimensions in comments are those of ``gptladder.model.gpt``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptladder.memory import NO_MEMORY, Memory, NoMemory
-from gptladder.rotary import Rotary
+from gptladder.model.kv_cache import NO_MEMORY, Memory, NoMemory
+from gptladder.model.rotary import Rotary
 
 # The longest block for which `gptladder.short_attention` is the fastest way, with heads as small as the lecture's.
 SHORT_CONTEXT = 16

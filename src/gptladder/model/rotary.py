@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gptladder.memory import NO_MEMORY, Memory, NoMemory
+from gptladder.model.kv_cache import NO_MEMORY, Memory, NoMemory
 
 # The slowest pair turns once in about this many positions (times 2 pi), as in the paper.
 BASE = 10_000.0

@@ -17,12 +17,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from gptladder.activation import ACTIVATIONS
-from gptladder.attention import gathers
-from gptladder.embedding import TokenEmbedding, WithPairs, WithPrevious
-from gptladder.initialisation import INITIALISATIONS
-from gptladder.layer import Layer, Sublayer, feedforward, projected
-from gptladder.sizes import check_dropout, check_modern, check_width, one_of, share, whole
+from gptladder.model.activation import ACTIVATIONS
+from gptladder.model.attention import gathers
+from gptladder.model.embeddings import TokenEmbedding, WithPairs, WithPrevious
+from gptladder.model.init import INITIALISATIONS
+from gptladder.model.block import Layer, Sublayer, feedforward, projected
+from gptladder.model.validation import check_dropout, check_modern, check_width, one_of, share, whole
 
 
 class Bigram(nn.Module):

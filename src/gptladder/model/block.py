@@ -1,6 +1,6 @@
 """One layer of a GPT, and the residual stream that it adds to.
 
-Dimensions in comments are those of ``gptladder.model``.
+Dimensions in comments are those of ``gptladder.model.gpt``.
 """
 
 from __future__ import annotations

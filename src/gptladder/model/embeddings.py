@@ -1,6 +1,6 @@
 """What a position starts from: its token, its place, and what stood just before it.
 
-Dimensions in comments are those of ``gptladder.model``.
+Dimensions in comments are those of ``gptladder.model.gpt``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptladder.memory import NO_MEMORY, Memory, NoMemory
+from gptladder.model.kv_cache import NO_MEMORY, Memory, NoMemory
 
 
 class TokenEmbedding(nn.Module):

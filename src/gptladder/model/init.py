@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from gptladder.attention import Attention
+from gptladder.model.attention import Attention
 
 if TYPE_CHECKING:
-    from gptladder.model import GPT
+    from gptladder.model.gpt import GPT
 
 # Of the tables of `zero`: any value from 0.2 to 0.5 gives the same loss in the speedrun, 1 gives 0.015 more.
 NARROW = 0.3

@@ -1,0 +1,1 @@
+"""The network: Bigram and GPT in plain PyTorch, with their parts."""
