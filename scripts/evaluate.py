@@ -17,7 +17,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from gptladder.checkpoint import load_trained
-    from gptladder.evaluation import bits_per_char, exact_loss, other_text, perplexity, validation_split
+    from gptladder.evaluation.loss import bits_per_char, exact_loss, other_text, perplexity, validation_split
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
     measured = other_text(trained, arguments.text) if arguments.text is not None else validation_split(trained)

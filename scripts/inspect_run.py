@@ -17,8 +17,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from gptladder.checkpoint import load_trained, recorded_splits
-    from gptladder.inspection import inspect
-    from gptladder.picture import READABLE
+    from gptladder.evaluation.analysis import inspect
+    from gptladder.evaluation.attention_maps import READABLE
     from gptladder.report.inside import write_inspection
     from gptladder.data.text import read_text
 

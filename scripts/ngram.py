@@ -61,8 +61,8 @@ def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, To
 
 def figures(order: int, train: Tensor, val: Tensor, tokenizer: Tokenizer, block_size: int) -> dict[str, float]:
     """What one order comes to, and how long it takes to count and to measure."""
-    from gptladder.evaluation import bits_per_char
-    from gptladder.ngram import NGram
+    from gptladder.evaluation.loss import bits_per_char
+    from gptladder.evaluation.ngram import NGram
     from gptladder.system.threads import single_thread
 
     with single_thread():

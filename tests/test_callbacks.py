@@ -17,7 +17,7 @@ from gptladder.assembly import build_data, build_learner
 from gptladder.model.attention import attention_weights
 from gptladder.callbacks.samples import sample
 from gptladder.data.datamodule import TextData
-from gptladder.picture import CELL, MARGIN, TITLE, draw
+from gptladder.evaluation.attention_maps import CELL, MARGIN, TITLE, draw
 from gptladder.update import Update
 
 SHORT = (

@@ -18,8 +18,8 @@ from conftest import RUNGS, assert_refused, composed, ran
 from gptladder.model.attention import attention_weights
 from gptladder.checkpoint import Trained, load_trained, recorded_splits
 from gptladder.system.errors import UserError
-from gptladder.evaluation import exact_loss
-from gptladder.inspection import (
+from gptladder.evaluation.loss import exact_loss
+from gptladder.evaluation.analysis import (
     entropy,
     error_by_position,
     even_entropy,
@@ -29,7 +29,7 @@ from gptladder.inspection import (
     surprise,
 )
 from gptladder.model.gpt import Bigram
-from gptladder.picture import draw_layers
+from gptladder.evaluation.attention_maps import draw_layers
 from gptladder.report.charts import png
 from gptladder.report.inside import SHOWN, write_inspection
 from gptladder.report.positions import _stretches, positions

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptladder.data.batches import Batch, ConsecutiveBlocks
 from gptladder.model.loss import next_token_loss
-from gptladder.measuring import Measuring
+from gptladder.evaluation.accumulator import Measuring
 from gptladder.model.gpt import Bigram
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from conftest import assert_refused, ran
 from gptladder.data.batches import split_tokens
 from gptladder.system.errors import UserError
-from gptladder.evaluation import exact_loss
-from gptladder.ngram import NGram
+from gptladder.evaluation.loss import exact_loss
+from gptladder.evaluation.ngram import NGram
 from gptladder.data.text import shakespeare
 from gptladder.data.tokenizer import CharTokenizer
 

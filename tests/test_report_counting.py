@@ -10,7 +10,7 @@ import pytest
 
 from conftest import trained
 from gptladder.data.batches import split_tokens
-from gptladder.ngram import NGram
+from gptladder.evaluation.ngram import NGram
 from gptladder.report import write_report
 from gptladder.report.charts import ladder
 from gptladder.report.collect import collect

@@ -10,7 +10,7 @@ import torch
 from conftest import command, trained
 from gptladder.checkpoint import load_trained
 from gptladder.system.errors import UserError
-from gptladder.evaluation import exact_loss, validation_split
+from gptladder.evaluation.loss import exact_loss, validation_split
 from gptladder.data.text import shakespeare
 from gptladder.data.tokenizer import CharTokenizer
 

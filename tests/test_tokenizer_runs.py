@@ -14,7 +14,7 @@ from conftest import command, trained
 from gptladder.callbacks.samples import Samples
 from gptladder.checkpoint import load_trained, read_checkpoint
 from gptladder.system.errors import UserError
-from gptladder.evaluation import exact_loss, validation_split
+from gptladder.evaluation.loss import exact_loss, validation_split
 from gptladder.report import write_report
 from gptladder.data.text import shakespeare
 from test_tokenizer import TINY_GPT2

@@ -19,7 +19,7 @@ from gptladder.checkpoint import read_checkpoint
 from gptladder.checkpoint_io import WholeFileCheckpointIO
 from gptladder.data.datamodule import TextData
 from gptladder.system.errors import Refusal, UserError
-from gptladder.evaluation import bits_per_char
+from gptladder.evaluation.loss import bits_per_char
 from gptladder.learner import Learner
 from gptladder.model.gpt import count_parameters
 from gptladder.published import compare

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gptladder.model.loss import next_token_loss
-from gptladder.measuring import Measuring, Part
+from gptladder.evaluation.accumulator import Measuring, Part
 from gptladder.data.stretch import Stretch
 from gptladder.update import Unheard, Update
 

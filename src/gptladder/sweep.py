@@ -117,7 +117,7 @@ def load_report() -> None:
     """Import what ``report`` needs, torch above all: something to do while jobs run elsewhere."""
     with nothing_collected():
         import gptladder.checkpoint
-        import gptladder.ngram
+        import gptladder.evaluation.ngram
         import gptladder.report  # noqa: F401
 
 

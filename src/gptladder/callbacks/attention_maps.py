@@ -8,7 +8,7 @@ import numpy as np
 from gptladder.model.attention import attention_weights
 from gptladder.learner import Learner
 from gptladder.loggers import writers
-from gptladder.picture import LONGEST, draw
+from gptladder.evaluation.attention_maps import LONGEST, draw
 from gptladder.data.tokenizer import labels
 
 

@@ -11,7 +11,7 @@ import torch
 from gptladder.data.batches import ConsecutiveBlocks, EstimateBlocks, GrowingBlocks, RandomBlocks, ShuffledBlocks, TrainBlocks
 from gptladder.data.token_cache import encoded
 from gptladder.system.errors import UserError
-from gptladder.measuring import Part
+from gptladder.evaluation.accumulator import Part
 from gptladder.data.stretch import Stretches
 from gptladder.data.text import Text, embedded, find_text
 from gptladder.data.tokenizer import Tokenizer

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gptladder.checkpoint import Trained
 from gptladder.system.files import write_all
-from gptladder.inspection import ENTROPY_TOKENS, Inspection, even_entropy
-from gptladder.picture import READABLE, draw_layers
+from gptladder.evaluation.analysis import ENTROPY_TOKENS, Inspection, even_entropy
+from gptladder.evaluation.attention_maps import READABLE, draw_layers
 from gptladder.report.charts import png
 from gptladder.report.page import template
 from gptladder.report.positions import positions

@@ -40,7 +40,7 @@ def _maps(run: Reading) -> list[str]:
     # Imported here: torch takes longer to load than a report without maps takes in all.
     from gptladder.model.attention import attention_weights
     from gptladder.checkpoint import load_trained
-    from gptladder.picture import LONGEST, draw
+    from gptladder.evaluation.attention_maps import LONGEST, draw
     from gptladder.system.threads import single_thread
     from gptladder.data.tokenizer import labels
 

@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gptladder.picture import DEEP, MIDDLE, PALE
+from gptladder.evaluation.attention_maps import DEEP, MIDDLE, PALE
 from gptladder.report.charts import FAINT, HAIR, INK
 from gptladder.report.colours import shades
 

@@ -14,7 +14,7 @@ from gptladder.data.batches import ConsecutiveBlocks
 from gptladder.checkpoint import Trained, recorded_splits, recorded_texts
 from gptladder.system.errors import UserError
 from gptladder.model.loss import next_token_loss
-from gptladder.measuring import Measuring
+from gptladder.evaluation.accumulator import Measuring
 from gptladder.data.text import read_text
 
 
