@@ -23,7 +23,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from gptladder.checkpoint import load_trained
-    from gptladder.sampling import texts
+    from gptladder.generation.sampling import texts
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
     pieces = texts(

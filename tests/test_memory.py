@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from conftest import RUNGS, composed
 from gptladder.model.kv_cache import NO_MEMORY, Reader
-from gptladder.sampling import generate
+from gptladder.generation.sampling import generate
 
 
 def built(*overrides: str) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.system.errors import UserError
-from gptladder.sampling import generate, texts
+from gptladder.generation.sampling import generate, texts
 from gptladder.data.tokenizer import CharTokenizer
 
 ABC = CharTokenizer("abcd")

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from gptladder.sampling import generate
+from gptladder.generation.sampling import generate
 
 from .pairs import ROOT, Row, in_turn
 

@@ -11,7 +11,7 @@ from gptladder.data.datamodule import TextData
 from gptladder.system.errors import UserError
 from gptladder.learner import Learner
 from gptladder.loggers import writers
-from gptladder.sampling import texts
+from gptladder.generation.sampling import texts
 
 
 class Samples(L.Callback):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gptladder.model.loss import next_token_loss
 from gptladder.model.gpt import Bigram
-from gptladder.sampling import generate
+from gptladder.generation.sampling import generate
 from gptladder.tour.batch import first_batch
 from gptladder.tour.board import Board
 from gptladder.tour.material import BLOCK_SIZE, SEED, material
