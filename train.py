@@ -19,7 +19,7 @@ def train(cfg: DictConfig) -> float:
 
         from gptladder.assembly import build_data, build_learner, build_trainer, climb
         from gptladder.panel import closing
-        from gptladder.run import Run
+        from gptladder.runs.run import Run
 
     run = Run(cfg.run_dir)
     with run.recording():

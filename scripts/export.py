@@ -12,8 +12,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the files go (default: export/ in the run directory)")
     arguments = parser.parse_args()
 
-    from gptladder.checkpoint import load_trained, net_weights, read_checkpoint
-    from gptladder.export import export
+    from gptladder.runs.checkpoint import load_trained, net_weights, read_checkpoint
+    from gptladder.runs.export import export
 
     checkpoint = arguments.run / "checkpoints" / "last.ckpt"
     load_trained(checkpoint)  # what does not load here is not handed on

@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1337, help="of the draws (default 1337)")
     arguments = parser.parse_args()
 
-    from gptladder.checkpoint import load_trained
+    from gptladder.runs.checkpoint import load_trained
     from gptladder.generation.sampling import texts
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")

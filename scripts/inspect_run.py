@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write (default: RUN/inspection)")
     arguments = parser.parse_args()
 
-    from gptladder.checkpoint import load_trained, recorded_splits
+    from gptladder.runs.checkpoint import load_trained, recorded_splits
     from gptladder.evaluation.analysis import inspect
     from gptladder.evaluation.attention_maps import READABLE
     from gptladder.report.inside import write_inspection

@@ -47,7 +47,7 @@ def main() -> None:
 def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, Tokenizer, int]:
     """Training and validation split, their tokenizer, and the block size to compare with."""
     from gptladder.data.batches import split_tokens
-    from gptladder.checkpoint import load_trained, recorded_splits
+    from gptladder.runs.checkpoint import load_trained, recorded_splits
     from gptladder.data.text import read_text, shakespeare
     from gptladder.data.tokenizer import CharTokenizer
 

@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 
 from gptladder.assembly import build_data, build_learner, build_trainer, climb
 from gptladder.command import script
-from gptladder.naming import quoted
-from gptladder.run import Run
+from gptladder.runs.naming import quoted
+from gptladder.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from conftest import trained
-from gptladder.checkpoint import load_trained, read_checkpoint
+from gptladder.runs.checkpoint import load_trained, read_checkpoint
 from gptladder.system.errors import UserError
 
 

@@ -8,9 +8,9 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from conftest import CONF, RUNGS, composed
-from gptladder.naming import SHORT_GROUPS, leaves
-from gptladder.published import published
-from gptladder.recipe import recipe
+from gptladder.runs.naming import SHORT_GROUPS, leaves
+from gptladder.runs.published import published
+from gptladder.runs.identity import recipe
 
 SHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "model")

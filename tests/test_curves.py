@@ -7,7 +7,7 @@ import lecture
 import pytest
 
 from conftest import ROOT, command, trained
-from gptladder.published import TOLERANCES, compare, published
+from gptladder.runs.published import TOLERANCES, compare, published
 from gptladder.data.text import shakespeare
 
 QUIET = ["callbacks=default", "~callbacks.samples", "~callbacks.attention_maps", "logger=none"]

@@ -13,7 +13,7 @@ from conftest import CONF
 from gptladder import directory, signals
 from gptladder.directory import claimed, entered, resuming
 from gptladder.system.errors import UserError
-from gptladder.naming import quoted
+from gptladder.runs.naming import quoted
 
 
 def here(path: Path) -> list[str]:

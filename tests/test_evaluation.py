@@ -44,7 +44,7 @@ def test_perplexity_has_no_upper_end() -> None:
 
 
 def test_measuring_a_run_does_not_wait_for_lightning() -> None:
-    measuring = "gptladder.evaluation.loss, gptladder.checkpoint, gptladder.evaluation.ngram, gptladder.report.inside"
+    measuring = "gptladder.evaluation.loss, gptladder.runs.checkpoint, gptladder.evaluation.ngram, gptladder.report.inside"
     code = f"import sys, {measuring}; print('torch' in sys.modules, 'lightning' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]

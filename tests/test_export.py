@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import command, trained
-from gptladder.checkpoint import load_trained
+from gptladder.runs.checkpoint import load_trained
 from gptladder.system.errors import UserError
 
 

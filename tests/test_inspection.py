@@ -16,7 +16,7 @@ from PIL import Image
 
 from conftest import RUNGS, assert_refused, composed, ran
 from gptladder.model.attention import attention_weights
-from gptladder.checkpoint import Trained, load_trained, recorded_splits
+from gptladder.runs.checkpoint import Trained, load_trained, recorded_splits
 from gptladder.system.errors import UserError
 from gptladder.evaluation.loss import exact_loss
 from gptladder.evaluation.analysis import (

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from conftest import composed, trained
 from gptladder.assembly import build_data, build_learner
 from gptladder.callbacks.stopping import Stopping
-from gptladder.checkpoint import load_trained
+from gptladder.runs.checkpoint import load_trained
 from gptladder.evaluation.loss import exact_loss, validation_split
 from gptladder.learner import Learner
 from gptladder.schedule import cosine

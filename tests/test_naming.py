@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import RUNGS, composed
-from gptladder.naming import SHORT_GROUPS, job_name, leaves, quoted
+from gptladder.runs.naming import SHORT_GROUPS, job_name, leaves, quoted
 
 
 def test_a_job_is_named_by_what_sets_it_apart() -> None:

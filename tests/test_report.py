@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from gptladder.system.errors import UserError
-from gptladder.published import published
+from gptladder.runs.published import published
 from gptladder.report import FILES, write_report
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import trained
 from gptladder.system.errors import UserError
 from gptladder.system.files import replacing, sweep_staging
-from gptladder.run import Run
+from gptladder.runs.run import Run
 
 CONTRACT = {
     "status", "error", "model", "seed", "step", "params", "train_estimate", "val_estimate", "val_loss",

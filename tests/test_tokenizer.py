@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gptladder.data import text as text_module
 from gptladder.data.bpe import BytePairTokenizer
-from gptladder.checkpoint import rebuilt
+from gptladder.runs.checkpoint import rebuilt
 from gptladder.system.errors import UserError
 from gptladder.data.gpt2_tokenizer import GPT2Tokenizer
 from gptladder.data.text import embedded, shakespeare

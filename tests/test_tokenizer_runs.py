@@ -12,7 +12,7 @@ import torch
 
 from conftest import command, trained
 from gptladder.callbacks.samples import Samples
-from gptladder.checkpoint import load_trained, read_checkpoint
+from gptladder.runs.checkpoint import load_trained, read_checkpoint
 from gptladder.system.errors import UserError
 from gptladder.evaluation.loss import exact_loss, validation_split
 from gptladder.report import write_report

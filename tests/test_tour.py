@@ -13,7 +13,7 @@ from torch import nn
 
 from conftest import CONF, ROOT, RUNGS, assert_refused, command, ran
 from gptladder.system.errors import UserError
-from gptladder.published import published
+from gptladder.runs.published import published
 from gptladder.tour import Board, averages, batch, bigram, block, chosen, depth, guide, head, ladder, scaling
 from gptladder.tour.material import material
 from gptladder.tour.outline import CHAPTERS

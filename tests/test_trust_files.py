@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from conftest import trained
-from gptladder.checkpoint import read_checkpoint
+from gptladder.runs.checkpoint import read_checkpoint
 from gptladder.checkpoint_io import WholeFileCheckpointIO
 from gptladder.system.files import replacing, sweep_staging
 from gptladder.report import FILES

@@ -13,7 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from conftest import trained
 from gptladder.data.batches import Batch
-from gptladder.checkpoint import read_checkpoint
+from gptladder.runs.checkpoint import read_checkpoint
 from gptladder.checkpoint_io import WholeFileCheckpointIO
 from gptladder.update import MOST_SKIPS, Update
 from trust import read, small

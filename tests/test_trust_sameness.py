@@ -10,8 +10,8 @@ import yaml
 from conftest import composed, trained
 from gptladder.assembly import build_data, build_learner, build_trainer, climb
 from gptladder.system.errors import UserError
-from gptladder.naming import quoted
-from gptladder.run import Run
+from gptladder.runs.naming import quoted
+from gptladder.runs.run import Run
 from gptladder.data.text import shakespeare
 from trust import contents, killed_at, small
 from warm import Warm

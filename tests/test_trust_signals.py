@@ -10,7 +10,7 @@ import pytest
 
 from conftest import trained
 from gptladder.callbacks.stopping import Stopping
-from gptladder.run import Run
+from gptladder.runs.run import Run
 from gptladder.update import Update
 from test_sweep import results, table
 from trust import assert_same_run, bits, read, same_bits, small

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import trained
-from gptladder.checkpoint import load_trained
+from gptladder.runs.checkpoint import load_trained
 from gptladder.data.datamodule import TextData
 from gptladder.system.errors import UserError
 from gptladder.mistakes import explain

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gptladder.run import Run
+from gptladder.runs.run import Run
 from test_sweep import results, table
 from trust import bits, same_bits, small
 from warm import Warm

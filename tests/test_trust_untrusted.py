@@ -79,7 +79,7 @@ def test_a_report_opens_no_checkpoint_and_shows_no_markup(
     "change",
     [
         {"optimizer": {"_target_": "os.mkdir", "path": "proof"}},
-        {"logger": {"csv": {"_target_": "gptladder.run.os.mkdir", "path": "proof"}}},
+        {"logger": {"csv": {"_target_": "gptladder.runs.run.os.mkdir", "path": "proof"}}},
         {"hydra": {"callbacks": {"x": {"_target_": "os.mkdir", "path": "proof"}}}},
         {"defaults": [{"model": "gpt"}]},
         {"callbacks": {"x": [{"_target_": "${oc.env:HOME}"}]}},

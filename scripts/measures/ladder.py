@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from gptladder.published import published
+from gptladder.runs.published import published
 
 from .pairs import BASELINES, CORPUS, ROOT, Row, elsewhere, in_turn, process
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from gptladder.assembly import build_data, build_learner, build_trainer
 from gptladder.callbacks.progress import Progress
-from gptladder.run import Run
+from gptladder.runs.run import Run
 
 from .loop import bare_loop
 from .pairs import ROOT, Row, elsewhere

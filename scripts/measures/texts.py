@@ -22,7 +22,7 @@ STEPS = 500
 ENCODE = """
 import json, sys, time
 from gptladder.data.datamodule import TextData
-from gptladder.run import _peak_mb
+from gptladder.runs.run import _peak_mb
 from gptladder.data.tokenizer import CharTokenizer
 
 before, started = _peak_mb(), time.perf_counter()

@@ -15,17 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.callbacks.record import Record
 from gptladder.callbacks.samples import sample
-from gptladder.checkpoint import read_checkpoint
+from gptladder.runs.checkpoint import read_checkpoint
 from gptladder.checkpoint_io import WholeFileCheckpointIO
 from gptladder.data.datamodule import TextData
 from gptladder.system.errors import Refusal, UserError
 from gptladder.evaluation.loss import bits_per_char
 from gptladder.learner import Learner
 from gptladder.model.gpt import count_parameters
-from gptladder.published import compare
-from gptladder.recipe import config_hash, differences, recipe
-from gptladder.run import Run
-from gptladder.start import Start
+from gptladder.runs.published import compare
+from gptladder.runs.identity import config_hash, differences, recipe
+from gptladder.runs.run import Run
+from gptladder.runs.init_from import Start
 from gptladder.data.stretch import steps_per_stretch
 
 SAMPLE_TOKENS = 300

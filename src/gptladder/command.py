@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from gptladder import naming, signals
 from gptladder.system.errors import UserError
-from gptladder.run import Run
+from gptladder.runs.run import Run
 
 FAILED, MISTAKE = 1, 2
 

@@ -18,8 +18,8 @@ from omegaconf import MISSING, OmegaConf
 from gptladder.system import signals
 from gptladder.system.errors import UserError
 from gptladder.mistakes import check
-from gptladder.naming import leaves, quoted
-from gptladder.run import Run
+from gptladder.runs.naming import leaves, quoted
+from gptladder.runs.run import Run
 
 CONFIG = ".hydra/config.yaml"
 

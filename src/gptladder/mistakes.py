@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
 from gptladder.system.errors import UserError, nearest
-from gptladder.naming import leaves
+from gptladder.runs.naming import leaves
 
 # What Hydra has of these comes with the extras of this package.
 EXTRAS = {

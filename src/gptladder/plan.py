@@ -14,7 +14,7 @@ from gptladder.assembly import build_data, build_learner, build_trainer
 from gptladder.system.errors import UserError
 from gptladder.model.loss import next_token_loss
 from gptladder.model.gpt import count_parameters
-from gptladder.run import Run
+from gptladder.runs.run import Run
 from gptladder.sweep import Job, SweepError
 
 TIMED_STEPS = 5

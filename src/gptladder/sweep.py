@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from gptladder.system.errors import InUse, UserError
 from gptladder.garbage import nothing_collected
 from gptladder.mistakes import check, explain
-from gptladder.naming import job_name, quoted
-from gptladder.run import Run
+from gptladder.runs.naming import job_name, quoted
+from gptladder.runs.run import Run
 from gptladder.data.text import read_text, sha256
 
 # What of a config decides what a run learns; the rest may change between two launches of one sweep.
@@ -116,7 +116,7 @@ def refuse_if_hopeless(jobs: list[Job]) -> None:
 def load_report() -> None:
     """Import what ``report`` needs, torch above all: something to do while jobs run elsewhere."""
     with nothing_collected():
-        import gptladder.checkpoint
+        import gptladder.runs.checkpoint
         import gptladder.evaluation.ngram
         import gptladder.report  # noqa: F401
 

@@ -10,7 +10,7 @@ from types import FrameType
 import psutil
 
 from gptladder.system import signals
-from gptladder.run import Run
+from gptladder.runs.run import Run
 
 # Seconds in which a job must have ended with a checkpoint, the largest rung's step included.
 PATIENCE = 60

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as L
 
 from gptladder.learner import Learner
-from gptladder.run import Run
+from gptladder.runs.run import Run
 
 
 class Record(L.Callback):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gptladder.model.attention import attention_weights, batch_attention_weights
 from gptladder.data.batches import ConsecutiveBlocks
-from gptladder.checkpoint import Trained
+from gptladder.runs.checkpoint import Trained
 from gptladder.system.errors import UserError
 
 # Tokens over which the entropy of a head is averaged: enough for two digits, and little beside the whole split.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.data.batches import ConsecutiveBlocks
-from gptladder.checkpoint import Trained, recorded_splits, recorded_texts
+from gptladder.runs.checkpoint import Trained, recorded_splits, recorded_texts
 from gptladder.system.errors import UserError
 from gptladder.model.loss import next_token_loss
 from gptladder.evaluation.accumulator import Measuring

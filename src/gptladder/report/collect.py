@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from gptladder.naming import job_name
+from gptladder.runs.naming import job_name
 
 # OmegaConf parses in Python: 15 ms a config, where hundreds are read. What Hydra wrote is plain YAML.
 FASTEST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -39,7 +39,7 @@ def yardstick(rows: list[Row]) -> Yardstick:
 
 def _counted(run: Reading, rows: list[Row]) -> Yardstick:
     # Imported here: torch takes longer to load than a report of runs without a checkpoint.
-    from gptladder.checkpoint import load_trained, recorded_splits
+    from gptladder.runs.checkpoint import load_trained, recorded_splits
     from gptladder.evaluation.ngram import NGram
     from gptladder.system.threads import single_thread
     from gptladder.data.tokenizer import CharTokenizer

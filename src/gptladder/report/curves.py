@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gptladder.published import published
+from gptladder.runs.published import published
 from gptladder.report.rows import Row, Spread
 
 

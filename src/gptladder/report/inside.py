@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gptladder.checkpoint import Trained
+from gptladder.runs.checkpoint import Trained
 from gptladder.system.files import write_all
 from gptladder.evaluation.analysis import ENTROPY_TOKENS, Inspection, even_entropy
 from gptladder.evaluation.attention_maps import READABLE, draw_layers

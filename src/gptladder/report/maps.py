@@ -39,7 +39,7 @@ def _run_with_attention(row: Row) -> Reading | None:
 def _maps(run: Reading) -> list[str]:
     # Imported here: torch takes longer to load than a report without maps takes in all.
     from gptladder.model.attention import attention_weights
-    from gptladder.checkpoint import load_trained
+    from gptladder.runs.checkpoint import load_trained
     from gptladder.evaluation.attention_maps import LONGEST, draw
     from gptladder.system.threads import single_thread
     from gptladder.data.tokenizer import labels

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from rich.text import Text
 
 from gptladder.help import idea, in_order
-from gptladder.published import published
+from gptladder.runs.published import published
 from gptladder.report.changes import changes, said_shortly
 from gptladder.tour.board import Board
 from gptladder.tour.pictures import rungs as draw_rungs

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from gptladder.system.files import replacing, sweep_staging
-from gptladder.run import Run
+from gptladder.runs.run import Run
 from gptladder.sweep import Job, describe, load_report, refuse_if_hopeless, report, settle, unfinished
 from gptladder.workers import told_of_signals
 

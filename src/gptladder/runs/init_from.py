@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gptladder.checkpoint import Trained, load_trained
+from gptladder.runs.checkpoint import Trained, load_trained
 from gptladder.system.errors import UserError
-from gptladder.run import Run
+from gptladder.runs.run import Run
 from gptladder.data.text import Text
 from gptladder.data.tokenizer import CharTokenizer, Tokenizer
 

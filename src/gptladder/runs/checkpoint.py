@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gptladder.data.token_cache import Encoded, encoded
 from gptladder.system.errors import UserError
-from gptladder.export import read_exported
+from gptladder.runs.export import read_exported
 from gptladder.model.gpt import GPT, Bigram
 from gptladder.data.text import Text, embedded, find_text
 from gptladder.data.tokenizer import Tokenizer

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from gptladder.naming import leaves
+from gptladder.runs.naming import leaves
 
 # Where the run writes, how it is shown and what it runs on are not part of the recipe; nor is its length, so that
 # a short run can be held against the start of a published curve.

@@ -32,7 +32,7 @@ def compare(rung: str, recipe: dict[str, Any], curve: list[dict[str, Any]]) -> d
 
     Args:
         rung: the run's rung.
-        recipe: all that decides what the run learns; see ``gptladder.recipe``.
+        recipe: all that decides what the run learns; see ``gptladder.runs.identity``.
         curve: the run's evaluations: ``step``, ``train_estimate``, ``val_estimate``.
 
     Returns:
