@@ -17,7 +17,7 @@ def train(cfg: DictConfig) -> float:
         import torch
         from rich import print
 
-        from gptladder.assembly import build_data, build_learner, build_trainer, climb
+        from gptladder.training.build import build_data, build_learner, build_trainer, climb
         from gptladder.panel import closing
         from gptladder.runs.run import Run
 

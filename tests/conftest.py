@@ -14,7 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from gptladder.assembly import build_data, build_learner, build_trainer, climb
+from gptladder.training.build import build_data, build_learner, build_trainer, climb
 from gptladder.command import script
 from gptladder.runs.naming import quoted
 from gptladder.runs.run import Run

@@ -13,12 +13,12 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import composed, trained
-from gptladder.assembly import build_data, build_learner
+from gptladder.training.build import build_data, build_learner
 from gptladder.model.attention import attention_weights
-from gptladder.callbacks.samples import sample
+from gptladder.training.callbacks.samples import sample
 from gptladder.data.datamodule import TextData
 from gptladder.evaluation.attention_maps import CELL, MARGIN, TITLE, draw
-from gptladder.update import Update
+from gptladder.training.update import Update
 
 SHORT = (
     "trainer.max_steps=6",
@@ -60,7 +60,7 @@ def test_by_default_a_short_run_is_sampled_before_and_after(tmp_path: Path) -> N
 
 
 def test_a_sample_keeps_its_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptladder.callbacks.samples.sample", lambda *_: "KING:\n\n  # So *foul*\r\nand <fair>\n")
+    monkeypatch.setattr("gptladder.training.callbacks.samples.sample", lambda *_: "KING:\n\n  # So *foul*\r\nand <fair>\n")
     trained(tmp_path, "model=bigram", *SHORT)
     (text,) = events(tmp_path).Tensors("sample/text_summary")[-1].tensor_proto.string_val
     assert text.decode() == "    KING:\n\n      # So *foul*\r\n    and <fair>\n"
@@ -156,7 +156,7 @@ def test_what_watches_a_run_does_not_change_it(tmp_path: Path) -> None:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     make: Callable[..., Console] = Console
     monkeypatch.setattr(
-        "gptladder.callbacks.progress.Console", lambda: make(force_terminal=True, width=80, file=sys.stdout)
+        "gptladder.training.callbacks.progress.Console", lambda: make(force_terminal=True, width=80, file=sys.stdout)
     )
 
 

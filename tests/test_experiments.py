@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from conftest import CONF, composed, trained
-from gptladder.assembly import build_data, build_learner
+from gptladder.training.build import build_data, build_learner
 from gptladder.runs.checkpoint import load_trained
 from gptladder.evaluation.loss import exact_loss, validation_split
-from gptladder.learner import Learner
+from gptladder.training.lightning_module import Learner
 from gptladder.data.text import shakespeare
 
 RECIPES = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if "\nrung: " in path.read_text()]

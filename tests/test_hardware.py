@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from conftest import CONF, composed
-from gptladder import hardware
+from gptladder.training import hardware
 from gptladder.system.errors import UserError
 
 CHOICES = sorted(path.stem for path in (CONF / "hardware").glob("*.yaml"))

@@ -8,12 +8,12 @@ import torch
 from lightning.pytorch import Trainer
 
 from conftest import composed, trained
-from gptladder.assembly import build_data, build_learner
-from gptladder.callbacks.stopping import Stopping
+from gptladder.training.build import build_data, build_learner
+from gptladder.training.callbacks.stopping import Stopping
 from gptladder.runs.checkpoint import load_trained
 from gptladder.evaluation.loss import exact_loss, validation_split
-from gptladder.learner import Learner
-from gptladder.schedule import cosine
+from gptladder.training.lightning_module import Learner
+from gptladder.training.schedulers import cosine
 
 FEW = ["trainer.max_steps=7", "trainer.val_check_interval=3", "~callbacks.samples", "~callbacks.attention_maps"]
 

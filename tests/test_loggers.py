@@ -14,8 +14,8 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import metadata
 
 from conftest import trained
-from gptladder.loggers import CSV, TensorBoard
-from gptladder.update import Update
+from gptladder.training.loggers import CSV, TensorBoard
+from gptladder.training.update import Update
 
 SHORT = (
     "model=singlehead",

@@ -13,9 +13,9 @@ from gptladder.system.errors import UserError
 from gptladder.model.init import NARROW, output_projections
 from gptladder.model.loss import next_token_loss
 from gptladder.model.gpt import GPT, count_parameters
-from gptladder.optimizer import AdamW, Together, adamw_decaying_matrices, muon
+from gptladder.training.optimizers import AdamW, Together, adamw_decaying_matrices, muon
 from gptladder.model.rotary import Rotary
-from gptladder.schedule import linear
+from gptladder.training.schedulers import linear
 
 VOCAB = 65
 MODERN = {

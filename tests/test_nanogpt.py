@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import command, composed, trained
-from gptladder.assembly import build_data, build_learner
+from gptladder.training.build import build_data, build_learner
 from gptladder.runs.checkpoint import load_trained
 from gptladder.evaluation.loss import exact_loss, validation_split
 from gptladder.data.text import shakespeare

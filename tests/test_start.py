@@ -80,7 +80,7 @@ def test_the_start_is_part_of_what_a_run_is(pretrained: Path, texts: Path, tmp_p
 def test_a_finetuned_run_is_resumed_without_the_run_it_began_from(
     pretrained: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gptladder.callbacks.samples import Samples
+    from gptladder.training.callbacks.samples import Samples
 
     shutil.copytree(pretrained, tmp_path / "pre")
     start = f"init_from={tmp_path}/pre"

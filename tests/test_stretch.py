@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import composed
-from gptladder.assembly import build_data, build_learner, build_trainer
+from gptladder.training.build import build_data, build_learner, build_trainer
 from gptladder.data.batches import RandomBlocks
 from gptladder.runs.run import Run
 from gptladder.data.stretch import WORK_PER_STRETCH, Stretches, steps_per_stretch

@@ -11,7 +11,7 @@ import tiktoken
 import torch
 
 from conftest import command, trained
-from gptladder.callbacks.samples import Samples
+from gptladder.training.callbacks.samples import Samples
 from gptladder.runs.checkpoint import load_trained, read_checkpoint
 from gptladder.system.errors import UserError
 from gptladder.evaluation.loss import exact_loss, validation_split

@@ -16,7 +16,7 @@ import torch
 
 from conftest import trained
 from gptladder.runs.checkpoint import read_checkpoint
-from gptladder.checkpoint_io import WholeFileCheckpointIO
+from gptladder.training.checkpoint_io import WholeFileCheckpointIO
 from gptladder.system.files import replacing, sweep_staging
 from gptladder.report import FILES
 from trust import assert_same_run, contents, killed_at, read, small

@@ -14,8 +14,8 @@ from torch.amp.grad_scaler import GradScaler
 from conftest import trained
 from gptladder.data.batches import Batch
 from gptladder.runs.checkpoint import read_checkpoint
-from gptladder.checkpoint_io import WholeFileCheckpointIO
-from gptladder.update import MOST_SKIPS, Update
+from gptladder.training.checkpoint_io import WholeFileCheckpointIO
+from gptladder.training.update import MOST_SKIPS, Update
 from trust import read, small
 from warm import Warm
 
@@ -42,7 +42,7 @@ WRONG: dict[str, Callable[[Tensor], Tensor]] = {
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Tensor], Tensor], at: int) -> list[list[Tensor]]:
     """Make the loss of one training batch wrong; the weights before each batch."""
-    from gptladder import learner
+    from gptladder.training import lightning_module
 
     seen: list[list[Tensor]] = []
     right = learner.next_token_loss

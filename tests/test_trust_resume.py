@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from conftest import command, trained
-from gptladder.callbacks.record import Record
+from gptladder.training.callbacks.record import Record
 from gptladder.data.datamodule import STREAMS
-from gptladder.loggers import CSV, TensorBoard
+from gptladder.training.loggers import CSV, TensorBoard
 from gptladder.runs.run import Run
 from trust import Killed, assert_same_run, bits, contents, killed_at, points, read, same_bits, small
 from warm import Warm

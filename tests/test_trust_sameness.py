@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from conftest import composed, trained
-from gptladder.assembly import build_data, build_learner, build_trainer, climb
+from gptladder.training.build import build_data, build_learner, build_trainer, climb
 from gptladder.system.errors import UserError
 from gptladder.runs.naming import quoted
 from gptladder.runs.run import Run

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from conftest import trained
-from gptladder.callbacks.stopping import Stopping
+from gptladder.training.callbacks.stopping import Stopping
 from gptladder.runs.run import Run
-from gptladder.update import Update
+from gptladder.training.update import Update
 from test_sweep import results, table
 from trust import assert_same_run, bits, read, same_bits, small
 from warm import Cold, Warm

@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gptladder.data.text import shakespeare
-from gptladder.update import Update
+from gptladder.training.update import Update
 
 # What a clock or the command line says; everything else in a result is the same on every way to the last step.
 CIRCUMSTANCES = {"command", "git", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"}

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from gptladder.checkpoint_io import WholeFileCheckpointIO
+from gptladder.training.checkpoint_io import WholeFileCheckpointIO
 
 ROOT = Path(__file__).parents[1]
 LOADED = [
@@ -27,9 +27,9 @@ LOADED = [
     "lightning.pytorch",
     "tensorboard",
     "hydra",
-    "gptladder.assembly",
+    "gptladder.training.build",
     "gptladder.panel",
-    "gptladder.loggers",
+    "gptladder.training.loggers",
 ]
 
 forkserver = multiprocessing.get_context("forkserver")

@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from gptladder.assembly import build_data, build_learner
+from gptladder.training.build import build_data, build_learner
 from gptladder.data.batches import RandomBlocks
 from gptladder.model.loss import next_token_loss
 

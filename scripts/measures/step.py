@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from rich.console import Console
 
-from gptladder.assembly import build_data, build_learner, build_trainer
-from gptladder.callbacks.progress import Progress
+from gptladder.training.build import build_data, build_learner, build_trainer
+from gptladder.training.callbacks.progress import Progress
 from gptladder.runs.run import Run
 
 from .loop import bare_loop

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from gptladder.assembly import build_data, build_learner, build_trainer
+from gptladder.training.build import build_data, build_learner, build_trainer
 from gptladder.system.errors import UserError
 from gptladder.model.loss import next_token_loss
 from gptladder.model.gpt import count_parameters

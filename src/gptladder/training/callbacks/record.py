@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as L
 
-from gptladder.learner import Learner
+from gptladder.training.lightning_module import Learner
 from gptladder.runs.run import Run
 
 

@@ -13,14 +13,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.callbacks.record import Record
-from gptladder.callbacks.samples import sample
+from gptladder.training.callbacks.record import Record
+from gptladder.training.callbacks.samples import sample
 from gptladder.runs.checkpoint import read_checkpoint
-from gptladder.checkpoint_io import WholeFileCheckpointIO
+from gptladder.training.checkpoint_io import WholeFileCheckpointIO
 from gptladder.data.datamodule import TextData
 from gptladder.system.errors import Refusal, UserError
 from gptladder.evaluation.loss import bits_per_char
-from gptladder.learner import Learner
+from gptladder.training.lightning_module import Learner
 from gptladder.model.gpt import count_parameters
 from gptladder.runs.published import compare
 from gptladder.runs.identity import config_hash, differences, recipe

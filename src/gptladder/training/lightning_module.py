@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gptladder.model.loss import next_token_loss
 from gptladder.evaluation.accumulator import Measuring, Part
 from gptladder.data.stretch import Stretch
-from gptladder.update import Unheard, Update
+from gptladder.training.update import Unheard, Update
 
 # What each part of the validation data measures, in the order of ``TextData.val_dataloader``.
 MEASURES = ("train/estimate", "val/estimate", "val/loss")

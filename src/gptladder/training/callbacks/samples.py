@@ -9,8 +9,8 @@ from torch import nn
 
 from gptladder.data.datamodule import TextData
 from gptladder.system.errors import UserError
-from gptladder.learner import Learner
-from gptladder.loggers import writers
+from gptladder.training.lightning_module import Learner
+from gptladder.training.loggers import writers
 from gptladder.generation.sampling import texts
 
 

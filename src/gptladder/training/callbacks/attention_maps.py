@@ -6,8 +6,8 @@ import lightning.pytorch as L
 import numpy as np
 
 from gptladder.model.attention import attention_weights
-from gptladder.learner import Learner
-from gptladder.loggers import writers
+from gptladder.training.lightning_module import Learner
+from gptladder.training.loggers import writers
 from gptladder.evaluation.attention_maps import LONGEST, draw
 from gptladder.data.tokenizer import labels
 

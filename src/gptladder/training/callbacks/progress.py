@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from gptladder.learner import MEASURES
+from gptladder.training.lightning_module import MEASURES
 
 
 class Progress(L.Callback):

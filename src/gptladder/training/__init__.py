@@ -1,0 +1,1 @@
+"""One run, from config to weights: the LightningModule, optimizers, hardware, loggers and callbacks."""
