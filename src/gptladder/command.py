@@ -81,7 +81,7 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
 def one_line_for_mistakes(conf: Path) -> Iterator[None]:
     """Turn what the user got wrong into one line and exit code 2; let our own errors keep their traceback."""
     from gptladder.mistakes import explain
-    from gptladder.sweep import SweepError
+    from gptladder.sweeps.jobs import SweepError
 
     try:
         with _no_line_of_hydra(lambda error: explain(error, conf) is not None):

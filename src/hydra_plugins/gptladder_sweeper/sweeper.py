@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.system.files import replacing, sweep_staging
 from gptladder.runs.run import Run
-from gptladder.sweep import Job, describe, load_report, refuse_if_hopeless, report, settle, unfinished
-from gptladder.workers import told_of_signals
+from gptladder.sweeps.jobs import Job, describe, load_report, refuse_if_hopeless, report, settle, unfinished
+from gptladder.sweeps.workers import told_of_signals
 
 
 class LadderSweeper(BasicSweeper):
@@ -34,7 +34,7 @@ class LadderSweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         jobs = self._jobs(arguments, loader, self.config)
         if self.config.plan:
-            from gptladder.plan import show_plan
+            from gptladder.sweeps.dry_run import show_plan
 
             return show_plan(jobs)
         refuse_if_hopeless(jobs)

@@ -15,7 +15,7 @@ from gptladder.system.errors import UserError
 from gptladder.model.loss import next_token_loss
 from gptladder.model.gpt import count_parameters
 from gptladder.runs.run import Run
-from gptladder.sweep import Job, SweepError
+from gptladder.sweeps.jobs import Job, SweepError
 
 TIMED_STEPS = 5
 
