@@ -5,7 +5,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from gptladder.command import main
+from gptladder.cli.main import main
 from gptladder.garbage import nothing_collected
 
 
@@ -18,7 +18,7 @@ def train(cfg: DictConfig) -> float:
         from rich import print
 
         from gptladder.training.build import build_data, build_learner, build_trainer, climb
-        from gptladder.panel import closing
+        from gptladder.cli.summary import closing
         from gptladder.runs.run import Run
 
     run = Run(cfg.run_dir)

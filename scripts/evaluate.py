@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from gptladder.command import Parser, script
+from gptladder.cli.main import Parser, script
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gptladder.command import Parser, script
+from gptladder.cli.main import Parser, script
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptladder.command import Parser, script
+from gptladder.cli.main import Parser, script
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from gptladder.training.build import build_data, build_learner, build_trainer, climb
-from gptladder.command import script
+from gptladder.cli.main import script
 from gptladder.runs.naming import quoted
 from gptladder.runs.run import Run
 

@@ -128,7 +128,7 @@ def test_help_and_mistakes_answer_before_torch_is_loaded(arguments: list[str], t
     words = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), *arguments]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "gptladder.command" in imported
+    assert "gptladder.cli.main" in imported
     assert not imported & {"torch", "lightning"}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import CONF
 from gptladder import directory, signals
-from gptladder.directory import claimed, entered, resuming
+from gptladder.cli.run_directory import claimed, entered, resuming
 from gptladder.system.errors import UserError
 from gptladder.runs.naming import quoted
 

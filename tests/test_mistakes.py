@@ -6,8 +6,8 @@ import pytest
 from hydra.errors import MissingConfigException
 
 from conftest import CONF, trained
-from gptladder.directory import claimed
-from gptladder.mistakes import explain
+from gptladder.cli.run_directory import claimed
+from gptladder.cli.config_errors import explain
 
 
 def said(run_dir: Path, *overrides: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gptladder.panel import panel
+from gptladder.cli.summary import panel
 
 RESULT: dict[str, Any] = {
     "model": "multihead",

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import CONF, composed
-from gptladder.help import in_order
+from gptladder.cli.help import in_order
 from gptladder.report.collect import collect
 from gptladder.report.rows import LADDER, Row, arranged
 

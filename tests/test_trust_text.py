@@ -13,7 +13,7 @@ from conftest import trained
 from gptladder.runs.checkpoint import load_trained
 from gptladder.data.datamodule import TextData
 from gptladder.system.errors import UserError
-from gptladder.mistakes import explain
+from gptladder.cli.config_errors import explain
 from gptladder.data.text import read_text, sha256
 from gptladder.data.tokenizer import MOST_CHARACTERS, CharTokenizer
 from warm import ROOT, Warm

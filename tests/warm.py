@@ -28,7 +28,7 @@ LOADED = [
     "tensorboard",
     "hydra",
     "gptladder.training.build",
-    "gptladder.panel",
+    "gptladder.cli.summary",
     "gptladder.training.loggers",
 ]
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.system.errors import InUse, UserError
 from gptladder.garbage import nothing_collected
-from gptladder.mistakes import check, explain
+from gptladder.cli.config_errors import check, explain
 from gptladder.runs.naming import job_name, quoted
 from gptladder.runs.run import Run
 from gptladder.data.text import read_text, sha256

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.text import Text
 
-from gptladder.help import idea, in_order
+from gptladder.cli.help import idea, in_order
 from gptladder.runs.published import published
 from gptladder.report.changes import changes, said_shortly
 from gptladder.tour.board import Board

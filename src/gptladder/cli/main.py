@@ -31,7 +31,7 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
-        from gptladder.help import show_help
+        from gptladder.cli.help import show_help
 
         show_help(conf)
         return
@@ -54,7 +54,7 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     """The arguments with a directory that no other run has; a mistake found before the run began leaves none."""
     from hydra._internal.utils import get_args_parser
 
-    from gptladder import directory
+    from gptladder.cli import run_directory
 
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if resumed:
@@ -80,7 +80,7 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
 @contextmanager
 def one_line_for_mistakes(conf: Path) -> Iterator[None]:
     """Turn what the user got wrong into one line and exit code 2; let our own errors keep their traceback."""
-    from gptladder.mistakes import explain
+    from gptladder.cli.config_errors import explain
     from gptladder.sweeps.jobs import SweepError
 
     try:

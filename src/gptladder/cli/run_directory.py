@@ -17,7 +17,7 @@ from omegaconf import MISSING, OmegaConf
 
 from gptladder.system import signals
 from gptladder.system.errors import UserError
-from gptladder.mistakes import check
+from gptladder.cli.config_errors import check
 from gptladder.runs.naming import leaves, quoted
 from gptladder.runs.run import Run
 
