@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from gptladder.cli.main import main
-from gptladder.garbage import nothing_collected
+from gptladder.fast.gc import nothing_collected
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

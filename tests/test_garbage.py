@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gptladder.garbage import nothing_collected
+from gptladder.fast.gc import nothing_collected
 
 
 class Knot:
@@ -37,7 +37,7 @@ def test_what_one_job_of_a_process_leaves_is_collected_although_the_next_imports
     left = weakref.ref(knot)
     del knot
     with nothing_collected():
-        importlib.import_module("gptladder.garbage")
+        importlib.import_module("gptladder.fast.gc")
     gc.collect()
     assert left() is None
     assert gc.get_freeze_count() == before

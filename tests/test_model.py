@@ -13,7 +13,7 @@ from conftest import RUNGS, composed
 from gptladder.model.attention import SHORT_CONTEXT, Attention, attention_weights
 from gptladder.system.errors import UserError
 from gptladder.model.gpt import GPT, count_parameters
-from gptladder.short_attention import ShortAttention, compiled
+from gptladder.fast.numba_attention import ShortAttention, compiled
 
 VOCAB = 65
 SMALL_GPT = ["model.n_layer=2", "model.n_embd=48", "model.block_size=32"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gptladder.model.kv_cache import NO_MEMORY, Memory, NoMemory
 from gptladder.model.rotary import Rotary
 
-# The longest block for which `gptladder.short_attention` is the fastest way, with heads as small as the lecture's.
+# The longest block for which `gptladder.fast.numba_attention` is the fastest way, with heads as small as the lecture's.
 SHORT_CONTEXT = 16
 
 
@@ -98,7 +98,7 @@ class Attention(nn.Module):
         """What every position gathers from its past, where there is little of it."""
         if packed.dtype not in (torch.float32, torch.float64) or not packed.is_cpu or torch.compiler.is_compiling():
             return self.explicit(packed)
-        from gptladder.short_attention import ShortAttention  # 0.3 s, which not every rung needs
+        from gptladder.fast.numba_attention import ShortAttention  # 0.3 s, which not every rung needs
 
         (seen,) = self.memory.with_past(packed)
         y = ShortAttention.apply(seen, self.n_head, self.scale, self._dropout)  # type: ignore[no-untyped-call]

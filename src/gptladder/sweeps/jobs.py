@@ -12,7 +12,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
 from gptladder.system.errors import InUse, UserError
-from gptladder.garbage import nothing_collected
+from gptladder.fast.gc import nothing_collected
 from gptladder.cli.config_errors import check, explain
 from gptladder.runs.naming import job_name, quoted
 from gptladder.runs.run import Run

@@ -1,0 +1,1 @@
+"""What is here for speed alone; deleting this package leaves a working, slower project."""
