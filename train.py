@@ -6,29 +6,29 @@ import hydra
 from omegaconf import DictConfig
 
 from gptladder.cli.main import main
-from gptladder.fast.gc import nothing_collected
+from gptladder.fast.gc import gc_paused
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def train(cfg: DictConfig) -> float:
     """Train one rung as composed, leave its record in the run directory, and return its exact loss."""
     # Imported here: --help and mistakes answer before torch and Lightning are loaded.
-    with nothing_collected():
+    with gc_paused():
         import torch
         from rich import print
 
-        from gptladder.training.build import build_data, build_learner, build_trainer, climb
         from gptladder.cli.summary import closing
         from gptladder.runs.run import Run
+        from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
 
     run = Run(cfg.run_dir)
     with run.recording():
         torch.manual_seed(cfg.seed)
-        data = build_data(cfg)
-        learner = build_learner(cfg, data)
+        data = build_datamodule(cfg)
+        learner = build_module(cfg, data)
         trainer = build_trainer(cfg, data, learner, run)
         if not run.finished:
-            climb(trainer, learner, data, run)
+            fit(trainer, learner, data, run)
     if trainer.is_global_zero:
         print(closing(run.result, run.path))
     return float(run.result["val_loss"])

@@ -16,8 +16,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 
-    from gptladder.runs.checkpoint import load_trained
     from gptladder.evaluation.loss import bits_per_char, exact_loss, other_text, perplexity, validation_split
+    from gptladder.runs.checkpoint import load_trained
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
     measured = other_text(trained, arguments.text) if arguments.text is not None else validation_split(trained)

@@ -22,8 +22,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1337, help="of the draws (default 1337)")
     arguments = parser.parse_args()
 
-    from gptladder.runs.checkpoint import load_trained
     from gptladder.generation.sampling import texts
+    from gptladder.runs.checkpoint import load_trained
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
     pieces = texts(

@@ -16,17 +16,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write (default: RUN/inspection)")
     arguments = parser.parse_args()
 
-    from gptladder.runs.checkpoint import load_trained, recorded_splits
+    from gptladder.data.text import read_text
     from gptladder.evaluation.analysis import inspect
     from gptladder.evaluation.attention_maps import READABLE
     from gptladder.report.inside import write_inspection
-    from gptladder.data.text import read_text
+    from gptladder.runs.checkpoint import load_trained, recorded_tokens
 
     trained = load_trained(arguments.run / "checkpoints" / "last.ckpt")
     encode = trained.tokenizer.encode
     # The prompt first: a mistake in it is cheaper to find than the loss of a whole split.
     prompt = None if arguments.prompt is None else encode(arguments.prompt)
-    tokens = recorded_splits(trained)[1] if arguments.text is None else encode(read_text(arguments.text, key="--text"))
+    tokens = recorded_tokens(trained)[1] if arguments.text is None else encode(read_text(arguments.text, key="--text"))
     if prompt is None:
         prompt = tokens[: min(trained.block_size, READABLE)]
     seen = inspect(trained, tokens, prompt=prompt)

@@ -47,14 +47,14 @@ def main() -> None:
 def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, Tokenizer, int]:
     """Training and validation split, their tokenizer, and the block size to compare with."""
     from gptladder.data.batches import split_tokens
-    from gptladder.runs.checkpoint import load_trained, recorded_splits
-    from gptladder.data.text import read_text, shakespeare
+    from gptladder.data.text import read_text, tiny_shakespeare
     from gptladder.data.tokenizer import CharTokenizer
+    from gptladder.runs.checkpoint import load_trained, recorded_tokens
 
     if run is not None:
         trained = load_trained(run / "checkpoints" / "last.ckpt")
-        return *recorded_splits(trained), trained.tokenizer, trained.block_size
-    corpus = shakespeare() if text is None else read_text(text, key="--text")
+        return *recorded_tokens(trained), trained.tokenizer, trained.block_size
+    corpus = tiny_shakespeare() if text is None else read_text(text, key="--text")
     tokenizer = CharTokenizer.from_text(corpus)
     return *split_tokens(tokenizer.encode(corpus), 0.9), tokenizer, BLOCK_SIZE
 

@@ -9,20 +9,20 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from gptladder.training.build import build_data, build_learner
-from gptladder.data.batches import RandomBlocks
+from gptladder.data.batches import RandomBatches
 from gptladder.model.loss import next_token_loss
+from gptladder.training.build import build_datamodule, build_module
 
 
 def bare_loop(cfg: DictConfig) -> Callable[[int], float]:
     """What takes so many steps and says how many seconds they took."""
     torch.manual_seed(cfg.seed)
-    data = build_data(cfg)
-    learner = build_learner(cfg, data)
+    data = build_datamodule(cfg)
+    learner = build_module(cfg, data)
     instantiate(cfg.hardware).prepare(learner.net)
     optimizer = learner.build_optimizer(learner.net.named_parameters())
     blocks = data.train_blocks()
-    assert isinstance(blocks, RandomBlocks)
+    assert isinstance(blocks, RandomBatches)
 
     def take(steps: int) -> float:
         started = time.perf_counter()

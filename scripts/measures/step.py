@@ -15,9 +15,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from rich.console import Console
 
-from gptladder.training.build import build_data, build_learner, build_trainer
-from gptladder.training.callbacks.progress import Progress
 from gptladder.runs.run import Run
+from gptladder.training.build import build_datamodule, build_module, build_trainer
+from gptladder.training.callbacks.progress import Progress
 
 from .loop import bare_loop
 from .pairs import ROOT, Row, elsewhere
@@ -50,8 +50,8 @@ class Stopwatch(L.Callback):
 def through_lightning(cfg: DictConfig) -> float:
     """Seconds of ``max_steps`` steps in the Trainer, without a single evaluation."""
     torch.manual_seed(cfg.seed)
-    data = build_data(cfg)
-    learner = build_learner(cfg, data)
+    data = build_datamodule(cfg)
+    learner = build_module(cfg, data)
     trainer = build_trainer(cfg, data, learner, Run(cfg.run_dir))
     watch = Stopwatch()
     trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]

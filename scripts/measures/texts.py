@@ -21,12 +21,12 @@ STEPS = 500
 # In a process of its own: seconds from file to tokens, and the memory that they took at most.
 ENCODE = """
 import json, sys, time
-from gptladder.data.datamodule import TextData
+from gptladder.data.datamodule import TextDataModule
 from gptladder.runs.run import _peak_mb
 from gptladder.data.tokenizer import CharTokenizer
 
 before, started = _peak_mb(), time.perf_counter()
-TextData(
+TextDataModule(
     path=sys.argv[1], tokenizer=CharTokenizer.from_text, split=0.9, block_size=8, batch_size=32, stream="published",
     estimate_batches=200, seed=1337, cache=False,
 )

@@ -21,8 +21,8 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
-from gptladder.system.errors import UserError, nearest
-from gptladder.runs.naming import leaves
+from gptladder.runs.naming import flatten
+from gptladder.system.errors import UserError, suggest
 
 # What Hydra has of these comes with the extras of this package.
 EXTRAS = {
@@ -112,7 +112,7 @@ def _unknown_choice(error: MissingConfigException, choices: list[str]) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     if group in EXTRAS:
         return f"{group}={choice} is not installed: {EXTRAS[group]}"
-    return f"{group}={choice} does not exist: {nearest(choice, choices)}"
+    return f"{group}={choice} does not exist: {suggest(choice, choices)}"
 
 
 def _unknown_key(error: ConfigCompositionException, conf: Path) -> str:
@@ -125,7 +125,7 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> str:
         return f"{key} is there, without {inside.group(1)}: write ++{key}=... to add to it"
     if key in keys:
         return f"{key} is a key of larger rungs, not of this one: choose one that has it, such as model=gpt"
-    close = nearest(key, keys, otherwise=[name for name in keys if "." not in name])
+    close = suggest(key, keys, otherwise=[name for name in keys if "." not in name])
     return f"{key} is not a key of the config: {close}"
 
 
@@ -134,5 +134,5 @@ def _keys(conf: Path) -> list[str]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
         config = OmegaConf.to_container(compose("train", ["model=gpt"]), resolve=False)
-    keys = {key for key, _ in leaves(config)} | {group.name for group in conf.iterdir() if group.is_dir()}
+    keys = {key for key, _ in flatten(config)} | {group.name for group in conf.iterdir() if group.is_dir()}
     return sorted(keys)

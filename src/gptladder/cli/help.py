@@ -25,7 +25,7 @@ KEYS = (
 def show_help(conf: Path) -> None:
     """Print what can be said to ``train.py``: the groups with their choices, the keys, five examples."""
     console = Console(highlight=False)
-    console.print("[bold]gpt-ladder[/]: climb from a bigram table to a GPT on Tiny Shakespeare, one rung at a time.\n")
+    console.print("[bold]gpt-ladder[/]: fit from a bigram table to a GPT on Tiny Shakespeare, one rung at a time.\n")
     console.print("python train.py [GROUP=CHOICE ...] [KEY=VALUE ...]\n", markup=False)
     for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
         console.print(f"[bold]{group.name}=[/]")

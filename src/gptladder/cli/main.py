@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gptladder import naming, signals
-from gptladder.system.errors import UserError
+from gptladder.runs import naming
 from gptladder.runs.run import Run
+from gptladder.system import signals
+from gptladder.system.errors import UserError
 
 FAILED, MISTAKE = 1, 2
 
@@ -42,8 +43,8 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
     # Hydra would print its own account of an error and exit 1; this hands the error to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with (
-        one_line_for_mistakes(conf),
-        signals.exit_codes(),
+        report_user_errors(conf),
+        signals.exit_on_signals(),
         run_directory(arguments, conf) as sys.argv[1:],
     ):
         train()
@@ -54,31 +55,31 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     """The arguments with a directory that no other run has; a mistake found before the run began leaves none."""
     from hydra._internal.utils import get_args_parser
 
-    from gptladder.cli import run_directory
+    from gptladder.cli.run_directory import check_resumable, is_sweep, reserve_run_dir, resume_arguments
 
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if resumed:
         others = [argument for argument in arguments if argument not in resumed[:1]]
-        path = directory.entered(resumed[0].removeprefix("resume="), others=others, conf=conf)
+        path = check_resumable(resumed[0].removeprefix("resume="), others=others, conf=conf)
         if Run(path).finished:
             print(f"{path} is finished: there is nothing to go on with")
             raise SystemExit
-        yield directory.resuming(path)
+        yield resume_arguments(path)
         return
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
-    if options.multirun or directory.is_sweep(options.overrides, conf):
+    if options.multirun or is_sweep(options.overrides, conf):
         yield [*arguments, "hydra.mode=MULTIRUN"]
     elif any(argument.startswith("-") for argument in arguments):  # --cfg and such need no directory
         yield arguments
     else:
-        with directory.claimed(arguments, conf) as path:
-            yield [*arguments, f"hydra.run.dir={naming.quoted(str(path))}"]
+        with reserve_run_dir(arguments, conf) as path:
+            yield [*arguments, f"hydra.run.dir={naming.quote_override(str(path))}"]
 
 
 @contextmanager
-def one_line_for_mistakes(conf: Path) -> Iterator[None]:
+def report_user_errors(conf: Path) -> Iterator[None]:
     """Turn what the user got wrong into one line and exit code 2; let our own errors keep their traceback."""
     from gptladder.cli.config_errors import explain
     from gptladder.sweeps.jobs import SweepError

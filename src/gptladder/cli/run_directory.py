@@ -15,17 +15,17 @@ from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import MISSING, OmegaConf
 
+from gptladder.cli.config_errors import check
+from gptladder.runs.naming import flatten, quote_override
+from gptladder.runs.run import Run
 from gptladder.system import signals
 from gptladder.system.errors import UserError
-from gptladder.cli.config_errors import check
-from gptladder.runs.naming import leaves, quoted
-from gptladder.runs.run import Run
 
 CONFIG = ".hydra/config.yaml"
 
 
 @contextmanager
-def claimed(overrides: list[str], conf: Path) -> Iterator[Path]:
+def reserve_run_dir(overrides: list[str], conf: Path) -> Iterator[Path]:
     """A directory for one single run, as the config names it and nobody else's.
 
     Raises:
@@ -34,7 +34,7 @@ def claimed(overrides: list[str], conf: Path) -> Iterator[Path]:
     wanted = _wanted(overrides, conf)
     named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides)
     with ExitStack() as left:
-        with signals.held():
+        with signals.deferred():
             path, made = _claim(wanted) if named else _claim_numbered(wanted)
             left.callback(_remove_empty, made)
             left.callback(_give_back, path)
@@ -43,15 +43,15 @@ def claimed(overrides: list[str], conf: Path) -> Iterator[Path]:
 
 def is_sweep(overrides: list[str], conf: Path) -> bool:
     """Whether the command is a sweep without saying ``-m``: an experiment that is one, or a plan of any run."""
-    decisive = [word for word in overrides if word.lstrip("+").startswith(("experiment=", "plan="))]
-    if not decisive:
+    identity = [word for word in overrides if word.lstrip("+").startswith(("experiment=", "plan="))]
+    if not identity:
         return False
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        cfg = compose("train", decisive, return_hydra_config=True)
+        cfg = compose("train", identity, return_hydra_config=True)
         return bool(cfg.plan) or cfg.hydra.mode == RunMode.MULTIRUN
 
 
-def entered(directory: str, *, others: list[str], conf: Path) -> Path:
+def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
     """The directory of a run to go on with.
 
     Raises:
@@ -89,14 +89,14 @@ def _targets(node: Any) -> Iterator[Any]:
         yield from _targets(part)
 
 
-def resuming(path: Path) -> list[str]:
+def resume_arguments(path: Path) -> list[str]:
     """Arguments that go on with the run in ``path``, from the config that it recorded."""
     recorded = _recorded_cwd(path)
     if recorded.is_dir():
         os.chdir(recorded)  # where a relative data.path was meant from
     # Hydra composes the record like any config; its own settings are not in it.
     # Nor is it recorded again: a run that is refused is as it was.
-    given = [f"hydra.run.dir={quoted(str(path))}", "hydra.output_subdir=null", "hydra/job_logging=none"]
+    given = [f"hydra.run.dir={quote_override(str(path))}", "hydra.output_subdir=null", "hydra/job_logging=none"]
     return ["--config-path", str(path / ".hydra"), "--config-name", "config", *given]
 
 
@@ -105,7 +105,7 @@ def _wanted(overrides: list[str], conf: Path) -> Path:
         # The run's own path is known to Hydra only once it runs; everything else must resolve now.
         cfg = compose("train", [*overrides, "run_dir=run_dir"], return_hydra_config=True)
         job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-        for key, value in leaves(OmegaConf.to_container(job)):
+        for key, value in flatten(OmegaConf.to_container(job)):
             if value == MISSING:
                 raise UserError(f"{key} must be given: add {key}=... to the command")
         check(OmegaConf.to_container(job, resolve=True))

@@ -19,7 +19,7 @@ TOKENS_PER_FORWARD = 4_096
 LOGITS_PER_FORWARD = 2**24
 
 
-class RandomBlocks:
+class RandomBatches:
     """Training batches at random places, without end, drawn in the order in which the lecture's loop draws them.
 
     Args:
@@ -64,14 +64,14 @@ class RandomBlocks:
             yield x[i], y[i]
 
 
-class ShuffledBlocks:
+class ShuffledBatches:
     """Training batches that show all of a split before they show any of it again.
 
     Each epoch cuts the split into consecutive blocks, beginning at another place, and shuffles them. Of as many blocks
     drawn at random a third would be places seen before.
 
     Args:
-        tokens, block_size, batch_size, only, rank, world_size: as of ``RandomBlocks``.
+        tokens, block_size, batch_size, only, rank, world_size: as of ``RandomBatches``.
         seed: of the cuts and the order.
         first: batches that went before, of a training that is resumed.
     """
@@ -115,7 +115,7 @@ class ShuffledBlocks:
         return start + self.stride * torch.randperm(self.n_blocks, generator=generator)
 
 
-class GrowingBlocks:
+class SequenceLengthWarmup:
     """Training batches whose blocks are cut into shorter ones at first: cheaper, and quicker to learn from.
 
     Sequence length warm-up (Li et al. 2022, "The Stability-Efficiency Dilemma"). A batch has the same tokens as ever.
@@ -126,7 +126,7 @@ class GrowingBlocks:
         first: batches that went before, of a training that is resumed.
     """
 
-    def __init__(self, blocks: RandomBlocks | ShuffledBlocks, *, sizes: dict[int, int], first: int = 0) -> None:
+    def __init__(self, blocks: RandomBatches | ShuffledBatches, *, sizes: dict[int, int], first: int = 0) -> None:
         self.blocks = blocks
         self.sizes = sorted(sizes.items())
         self.first = first
@@ -142,10 +142,10 @@ class GrowingBlocks:
             yield x.reshape(-1, size), y.reshape(-1, size)
 
 
-TrainBlocks = RandomBlocks | ShuffledBlocks | GrowingBlocks
+TrainBatches = RandomBatches | ShuffledBatches | SequenceLengthWarmup
 
 
-class EstimateBlocks:
+class EstimateBatches:
     """The random batches of one estimate, regrouped into few large ones.
 
     One long draw gives the same offsets as many short ones in a row, so the published stream is kept.
@@ -179,7 +179,7 @@ class EstimateBlocks:
             yield _gather(self.windows, some)
 
 
-class ConsecutiveBlocks:
+class SequentialBatches:
     """A whole split from end to end, each token but the first predicted exactly once.
 
     Full blocks come in large batches without a copy of the split; the short last block comes alone.

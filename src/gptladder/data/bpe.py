@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptladder.system.errors import UserError
 from gptladder.data.text import Text
-from gptladder.data.tokenizer import Tokenizer, sayable, smallest
+from gptladder.data.tokenizer import Tokenizer, check_unicode, smallest
+from gptladder.system.errors import UserError
 
 BYTES = 256  # tokens before the first pair is joined: any text can be said in them
 
@@ -23,7 +23,7 @@ except ModuleNotFoundError:
     raise UserError("tokenizer=bpe needs Hugging Face's tokenizers: pip install -e '.[bpe]' brings it") from None
 
 
-class BytePairTokenizer(Tokenizer):
+class BPETokenizer(Tokenizer):
     """Bytes, and what they are most often joined to; every text can be encoded and comes back as it was.
 
     Args:
@@ -61,10 +61,10 @@ class BytePairTokenizer(Tokenizer):
         return len(self._bytes)
 
     def encode(self, text: str) -> Tensor:
-        numbers = self.engine.encode(sayable(text), add_special_tokens=False).ids
+        numbers = self.engine.encode(check_unicode(text), add_special_tokens=False).ids
         return torch.from_numpy(np.array(numbers, dtype=smallest(self.vocab_size)))
 
-    def spell(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         return self._bytes[token]
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,18 +8,25 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import torch
 
-from gptladder.data.batches import ConsecutiveBlocks, EstimateBlocks, GrowingBlocks, RandomBlocks, ShuffledBlocks, TrainBlocks
-from gptladder.data.token_cache import encoded
-from gptladder.system.errors import UserError
-from gptladder.evaluation.accumulator import Part
+from gptladder.data.batches import (
+    EstimateBatches,
+    RandomBatches,
+    SequenceLengthWarmup,
+    SequentialBatches,
+    ShuffledBatches,
+    TrainBatches,
+)
 from gptladder.data.stretch import Stretches
-from gptladder.data.text import Text, embedded, find_text
+from gptladder.data.text import Text, open_corpus, tiny_shakespeare_corpus
+from gptladder.data.token_cache import encoded
 from gptladder.data.tokenizer import Tokenizer
+from gptladder.evaluation.accumulator import Part
+from gptladder.system.errors import UserError
 
 STREAMS = ("published", "independent", "shuffled")
 
 
-class TextData(L.LightningDataModule):
+class TextDataModule(L.LightningDataModule):
     """One text, split into a front for training and a tail for validation.
 
     Validation has three parts in a fixed order: an estimate on each split, then the whole validation split.
@@ -76,7 +83,7 @@ class TextData(L.LightningDataModule):
         self.steps_per_stretch = 1
         self.batches_per_step = 1
         self.net_draws = True
-        text = embedded() if path is None else find_text(path)
+        text = tiny_shakespeare_corpus() if path is None else open_corpus(path)
         self.corpus_sha256 = text.sha256
         train, val = text.split(split)
         self.tokenizer = tokenizer(train, val)
@@ -117,7 +124,7 @@ class TextData(L.LightningDataModule):
             ahead=self.train_generator is not None or not self.net_draws,
         )
 
-    def train_blocks(self) -> TrainBlocks:
+    def train_blocks(self) -> TrainBatches:
         """Training batches from where this run's stream stands."""
         cut: dict[str, Any] = {
             "block_size": self.block_size,
@@ -126,20 +133,20 @@ class TextData(L.LightningDataModule):
             **self._ranks,
         }
         first = (self.trainer.global_step if self.trainer else 0) * self.batches_per_step
-        blocks: RandomBlocks | ShuffledBlocks
+        blocks: RandomBatches | ShuffledBatches
         if self.stream == "shuffled":
-            blocks = ShuffledBlocks(self.train_tokens, seed=self.seed, first=first, **cut)
+            blocks = ShuffledBatches(self.train_tokens, seed=self.seed, first=first, **cut)
         else:
-            blocks = RandomBlocks(self.train_tokens, generator=self.train_generator, **cut)
+            blocks = RandomBatches(self.train_tokens, generator=self.train_generator, **cut)
         if not self.length_warmup:
             return blocks
         until = {size: step * self.batches_per_step for size, step in self.length_warmup.items()}
-        return GrowingBlocks(blocks, sizes=until, first=first)
+        return SequenceLengthWarmup(blocks, sizes=until, first=first)
 
     def val_dataloader(self) -> list[Part]:
         shared = {"vocab_size": self.tokenizer.vocab_size, **self._ranks}
         estimates = [
-            EstimateBlocks(
+            EstimateBatches(
                 tokens,
                 block_size=self.block_size,
                 batch_size=self.batch_size,
@@ -149,7 +156,7 @@ class TextData(L.LightningDataModule):
             )
             for tokens in (self.train_tokens, self.val_tokens)
         ]
-        exact = ConsecutiveBlocks(self.val_tokens, block_size=self.block_size, **shared)
+        exact = SequentialBatches(self.val_tokens, block_size=self.block_size, **shared)
         return [*map(Part, estimates), Part(exact)]
 
     @property

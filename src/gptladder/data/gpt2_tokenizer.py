@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptladder.system.errors import UserError
 from gptladder.data.text import Text
-from gptladder.data.tokenizer import Tokenizer, sayable, smallest
+from gptladder.data.tokenizer import Tokenizer, check_unicode, smallest
+from gptladder.system.errors import UserError
 
 try:
     import tiktoken
@@ -53,10 +53,10 @@ class GPT2Tokenizer(Tokenizer):
         return self.encoding.n_vocab
 
     def encode(self, text: str) -> Tensor:
-        numbers = self.encoding.encode_ordinary(sayable(text))
+        numbers = self.encoding.encode_ordinary(check_unicode(text))
         return torch.from_numpy(np.array(numbers, dtype=smallest(self.vocab_size)))
 
-    def spell(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         return self.encoding.decode_single_token_bytes(token)
 
     def state_dict(self) -> dict[str, Any]:

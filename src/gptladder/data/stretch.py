@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gptladder.data.batches import Batch, RandomBlocks, TrainBlocks
+from gptladder.data.batches import Batch, RandomBatches, TrainBatches
 
 # Parameters times tokens of all the steps of a stretch: about a tenth of a second on one core, which is how long a
 # signal or the progress bar may have to wait.
@@ -38,7 +38,7 @@ class Stretch:
     Iterating gives for each step the list of its batches, of which there are several if gradients accumulate.
     """
 
-    def __init__(self, blocks: TrainBlocks, batches: Iterator[Batch], *, n_steps: int, batches_per_step: int) -> None:
+    def __init__(self, blocks: TrainBatches, batches: Iterator[Batch], *, n_steps: int, batches_per_step: int) -> None:
         self.blocks = blocks
         self.batches = batches
         self.n_steps = n_steps
@@ -81,7 +81,7 @@ class Stretches:
 
     def __init__(
         self,
-        blocks: TrainBlocks,
+        blocks: TrainBatches,
         *,
         first_step: int,
         max_steps: int,
@@ -104,6 +104,6 @@ class Stretches:
         batches = iter(self.blocks)
         for step in range(self.first_step, self.max_steps, self.n_steps):
             n_steps = min(self.n_steps, self.max_steps - step)
-            if self.ahead and isinstance(self.blocks, RandomBlocks):
+            if self.ahead and isinstance(self.blocks, RandomBatches):
                 batches = self.blocks.draw(n_steps * self.batches_per_step)
             yield Stretch(self.blocks, batches, n_steps=n_steps, batches_per_step=self.batches_per_step)

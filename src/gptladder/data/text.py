@@ -16,13 +16,13 @@ from typing import IO, Self
 from gptladder.system.errors import UserError
 
 BLOCK = 2**20  # bytes: what is done to a megabyte at once finds it in the processor's cache
-LONGEST_PIECE = 2**22  # characters: a text without a white space in so many is cut anywhere
+MAX_PIECE_CHARS = 2**22  # characters: a text without a white space in so many is cut anywhere
 
 EMBEDDED = "tinyshakespeare.txt"
 
 
 @dataclass(frozen=True)
-class File:
+class TextFile:
     """UTF-8 bytes that can be gone through more than once, and how a mistake names them."""
 
     name: str
@@ -72,13 +72,13 @@ class Text:
         sha256: of the bytes of the whole, whatever the part.
     """
 
-    files: tuple[File, ...]
+    files: tuple[TextFile, ...]
     start: int
     stop: int
     sha256: str
 
     @classmethod
-    def of(cls, files: Iterable[File]) -> Self:
+    def of(cls, files: Iterable[TextFile]) -> Self:
         """The whole of some files, gone through once to check and to count it."""
         files, n_characters, digest = tuple(files), 0, hashlib.sha256()
         for file in files:
@@ -99,7 +99,7 @@ class Text:
         for piece in self.blocks():
             held += piece
             seam = _last_seam(held)
-            if seam or len(held) > LONGEST_PIECE:
+            if seam or len(held) > MAX_PIECE_CHARS:
                 seam = seam or len(held)
                 yield held[:seam]
                 held = held[seam:]
@@ -117,18 +117,18 @@ class Text:
                 position += len(piece)
 
 
-def embedded() -> Text:
+def tiny_shakespeare_corpus() -> Text:
     """Tiny Shakespeare, 1,115,394 characters, from inside the package."""
     place = resources.files("gptladder.data.corpus") / EMBEDDED
-    return Text.of([File(EMBEDDED, lambda: place.open("rb"))])
+    return Text.of([TextFile(EMBEDDED, lambda: place.open("rb"))])
 
 
-def shakespeare() -> str:
+def tiny_shakespeare() -> str:
     """Tiny Shakespeare as one string."""
-    return "".join(embedded())
+    return "".join(tiny_shakespeare_corpus())
 
 
-def find_text(path: str | Path, *, key: str = "data.path") -> Text:
+def open_corpus(path: str | Path, *, key: str = "data.path") -> Text:
     """A UTF-8 file, or all that a pattern such as ``plays/*.txt`` matches, sorted by path.
 
     No line end is translated, no byte-order mark dropped, nothing put between two files.
@@ -145,7 +145,7 @@ def find_text(path: str | Path, *, key: str = "data.path") -> Text:
 
 def read_text(path: str | Path, *, key: str = "data.path") -> str:
     """The same as one string."""
-    return "".join(find_text(path, key=key))
+    return "".join(open_corpus(path, key=key))
 
 
 def sha256(text: str) -> str:
@@ -162,13 +162,13 @@ def _matches(path: str, key: str) -> list[str]:
     return matches
 
 
-def _file(path: str, key: str) -> File:
+def _file(path: str, key: str) -> TextFile:
     name, place = f"{key}={path}", Path(path)
     try:
         with place.open("rb") as file:
             if place.is_file():
-                return File(name, lambda: place.open("rb"))
-            return File(name, partial(io.BytesIO, file.read()))  # a pipe can be read but once
+                return TextFile(name, lambda: place.open("rb"))
+            return TextFile(name, partial(io.BytesIO, file.read()))  # a pipe can be read but once
     except IsADirectoryError:
         raise UserError(f"{name} is a directory: name one text file") from None
     except OSError as error:

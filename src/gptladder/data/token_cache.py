@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptladder.system.files import replacing
 from gptladder.data.text import BLOCK, Text
 from gptladder.data.tokenizer import Tokenizer
+from gptladder.system.files import atomic_write
 
 LARGE = 2**24  # characters: less is encoded sooner than it is looked up
 TRAILER = 256  # bytes at the end of a file, which say what the others are
@@ -44,7 +44,7 @@ def encoded(train: Text, val: Text, tokenizer: Tokenizer, *, cache: str | bool |
         path = _directory(cache) / f"{_key(train, val, tokenizer)}.tokens"
         try:
             if not _whole(path):
-                with replacing(path) as file:
+                with atomic_write(path) as file:
                     _write(file, train, val, tokenizer)
             return _mapped(path)
         except OSError as error:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptladder.system.errors import UserError
 from gptladder.data.text import Text
+from gptladder.system.errors import UserError
 
 # More distinct characters than any script in use; a table of logits for so many still fits into memory.
-MOST_CHARACTERS = 20_000
+MAX_VOCAB_SIZE = 20_000
 
 
 class Tokenizer(Protocol):
@@ -37,13 +37,13 @@ class Tokenizer(Protocol):
         """
         ...
 
-    def spell(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         """The UTF-8 of one token, which may begin or end within a character."""
         ...
 
     def decode(self, tokens: Tensor | Iterable[int]) -> str:
         """The text of some token numbers."""
-        return "".join(spelled(self, tokens.tolist() if isinstance(tokens, Tensor) else tokens))
+        return "".join(decode_stream(self, tokens.tolist() if isinstance(tokens, Tensor) else tokens))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values that rebuild this tokenizer, its ``kind`` among them; saved in every checkpoint."""
@@ -60,7 +60,7 @@ def smallest(n_tokens: int) -> np.dtype[Any]:
     return np.dtype(np.uint8 if n_tokens <= 2**8 else np.int16 if n_tokens <= 2**15 else np.int32)
 
 
-def sayable(text: str) -> str:
+def check_unicode(text: str) -> str:
     """A text that has UTF-8, for tokenizers of bytes.
 
     Raises:
@@ -75,18 +75,18 @@ def sayable(text: str) -> str:
     return text
 
 
-def spelled(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
+def decode_stream(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
     """The text of some tokens as they come, each character whole and held back until it is.
 
     Bytes that no character begins with become U+FFFD; a character that the last token leaves unfinished is dropped.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    return (decoder.decode(tokenizer.spell(token)) for token in tokens)
+    return (decoder.decode(tokenizer.token_bytes(token)) for token in tokens)
 
 
 def labels(tokenizer: Tokenizer, tokens: Iterable[int]) -> list[str]:
     """Each token by itself, as pictures show it; U+FFFD where it is part of a character only."""
-    return [tokenizer.spell(token).decode(errors="replace") for token in tokens]
+    return [tokenizer.token_bytes(token).decode(errors="replace") for token in tokens]
 
 
 class CharTokenizer(Tokenizer):
@@ -117,10 +117,10 @@ class CharTokenizer(Tokenizer):
             for piece in [text] if isinstance(text, str) else text.blocks():
                 _look(piece, seen)
         characters = np.flatnonzero(seen).tolist()
-        if len(characters) > MOST_CHARACTERS:
+        if len(characters) > MAX_VOCAB_SIZE:
             raise UserError(
                 f"data.path: the text has {len(characters):,} distinct characters, and tokenizer=char takes at most "
-                f"{MOST_CHARACTERS:,}: is it really text?"
+                f"{MAX_VOCAB_SIZE:,}: is it really text?"
             )
         return cls("".join(map(chr, characters)))
 
@@ -149,7 +149,7 @@ class CharTokenizer(Tokenizer):
             )
         return torch.from_numpy(tokens)
 
-    def spell(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         """One character."""
         return self.vocabulary[token].encode("utf-8", "surrogatepass")
 

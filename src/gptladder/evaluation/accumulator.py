@@ -42,7 +42,7 @@ class Part:
             yield x.to(self.device), y.to(self.device)
 
 
-class Measuring:
+class LossAccumulator:
     """Sums over several parts of the data, with batches side by side where cores would idle.
 
     Each batch is computed on one thread, so the bits are those of one after another. Python's threads do here what

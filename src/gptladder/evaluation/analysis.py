@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gptladder.data.batches import SequentialBatches
 from gptladder.model.attention import attention_weights, batch_attention_weights
-from gptladder.data.batches import ConsecutiveBlocks
 from gptladder.runs.checkpoint import Trained
 from gptladder.system.errors import UserError
 
@@ -74,7 +74,7 @@ def surprise(net: nn.Module, tokens: Tensor, *, block_size: int) -> Tensor:
     Returns:
         ``(N - 1,)``; nothing for a text of one token.
     """
-    blocks = ConsecutiveBlocks(tokens, block_size=block_size)
+    blocks = SequentialBatches(tokens, block_size=block_size)
     nats = [F.cross_entropy(net(x).flatten(0, 1).float(), y.flatten(), reduction="none") for x, y in blocks]
     return torch.cat(nats) if nats else torch.zeros(0)
 

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gptladder.data.batches import ConsecutiveBlocks
-from gptladder.runs.checkpoint import Trained, recorded_splits, recorded_texts
-from gptladder.system.errors import UserError
-from gptladder.model.loss import next_token_loss
-from gptladder.evaluation.accumulator import Measuring
+from gptladder.data.batches import SequentialBatches
 from gptladder.data.text import read_text
+from gptladder.evaluation.accumulator import LossAccumulator
+from gptladder.model.loss import next_token_loss
+from gptladder.runs.checkpoint import Trained, recorded_corpus, recorded_tokens
+from gptladder.system.errors import UserError
 
 
 @torch.inference_mode()
@@ -29,8 +29,8 @@ def exact_loss(net: nn.Module, tokens: Tensor, *, block_size: int, vocab_size: i
     """
     if len(tokens) < 2:
         raise UserError(f"a text of {len(tokens)} tokens has none to predict: give at least two")
-    measuring = Measuring(partial(next_token_loss, net), 1, side_by_side=1, device=tokens.device)
-    for batch in ConsecutiveBlocks(tokens, block_size=block_size, vocab_size=vocab_size):
+    measuring = LossAccumulator(partial(next_token_loss, net), 1, side_by_side=1, device=tokens.device)
+    for batch in SequentialBatches(tokens, block_size=block_size, vocab_size=vocab_size):
         measuring.add(0, batch)
     ((total, n_tokens),) = measuring.finish().tolist()
     return float(total / n_tokens)
@@ -49,8 +49,8 @@ def validation_split(trained: Trained) -> Measured:
     Raises:
         UserError: the text is gone or is not the one that the run was trained on.
     """
-    tokens = recorded_splits(trained).val
-    return Measured(tokens, len(tokens) / len(recorded_texts(trained)[1]))
+    tokens = recorded_tokens(trained).val
+    return Measured(tokens, len(tokens) / len(recorded_corpus(trained)[1]))
 
 
 def other_text(trained: Trained, path: Path) -> Measured:

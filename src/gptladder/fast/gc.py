@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def nothing_collected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Collect nothing while the body imports, and never what it imported.
 
     Where all was imported before, as in the second job of a process, what lies about is what the first has left, and

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gptladder.system.errors import UserError
+from gptladder.data.tokenizer import Tokenizer, decode_stream
 from gptladder.model.kv_cache import Reader
-from gptladder.data.tokenizer import Tokenizer, spelled
+from gptladder.system.errors import UserError
 
 
 def generate(
@@ -94,7 +94,7 @@ def texts(
     tokens = generate(net, start.to(device).expand(n_samples, -1), n_tokens=n_tokens, generator=generator, **options)
     if n_samples == 1:
         yield prompt
-        yield from filter(None, spelled(tokenizer, map(int, tokens)))
+        yield from filter(None, decode_stream(tokenizer, map(int, tokens)))
     else:
         drawn = torch.stack([start.new_zeros(n_samples), *(token.cpu() for token in tokens)], dim=1)[:, 1:]
         yield "\n----\n".join(prompt + tokenizer.decode(sample) for sample in drawn)

@@ -5,7 +5,7 @@ Dimensions in comments::
     B  batch        T  time (position in the block)     C  channels (n_embd)
     V  vocabulary   H  heads (n_head)                   D  head size
 
-Parts are built in the order of the lecture "Let's build GPT: from scratch, in code, spelled out", so that
+Parts are built in the order of the lecture "Let's build GPT: from scratch, in code, decode_stream out", so that
 one seed draws the very weights of the published curves. A switch that is off is an absent part, chosen in
 the constructor: ``forward`` never asks.
 """
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from gptladder.model.activation import ACTIVATIONS
 from gptladder.model.attention import gathers
+from gptladder.model.block import Layer, Sublayer, feedforward, projected
 from gptladder.model.embeddings import TokenEmbedding, WithPairs, WithPrevious
 from gptladder.model.init import INITIALISATIONS
-from gptladder.model.block import Layer, Sublayer, feedforward, projected
 from gptladder.model.validation import check_dropout, check_modern, check_width, one_of, share, whole
 
 
@@ -61,7 +61,7 @@ class GPT(nn.Module):
         expansion: width of the feed-forward's hidden part in multiples of its input; 0 leaves the
             feed-forward out, 1 is a single linear with ReLU.
         projection: a linear after the concatenated heads.
-        residual: add each sublayer's output to its input instead of replacing it.
+        residual: add each sublayer's output to its input instead of atomic_write it.
         norm_position: LayerNorm ``pre`` (before each sublayer and the head), ``post`` (after each sublayer), ``none``.
         dropout: on attention weights and on sublayer outputs.
 

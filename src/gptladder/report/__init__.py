@@ -6,14 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gptladder.system.errors import UserError
-from gptladder.system.files import write_all
 from gptladder.report.charts import curves, ladder, png
 from gptladder.report.collect import collect
 from gptladder.report.counting import yardstick
 from gptladder.report.page import html
 from gptladder.report.rows import Row, arranged
 from gptladder.report.tables import comma_separated, fitted, latex, markdown
+from gptladder.system.errors import UserError
+from gptladder.system.files import write_files
 
 __all__ = ["FILES", "Row", "show_report", "write_report"]
 
@@ -46,7 +46,7 @@ def write_report(directory: Path, out: Path | None = None) -> list[Row]:
         "ladder.png": png(ladder(rows, counts)),
         "report.html": html(rows, title=title, yardstick=counts).encode(),
     }
-    write_all(made, out or directory)
+    write_files(made, out or directory)
     return rows
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gptladder.runs.naming import leaves
+from gptladder.runs.naming import flatten
 
 # What is learnt and on what; where a run writes and how it is shown is nobody's ablation.
 GROUPS = ("model", "data", "tokenizer", "optimizer", "scheduler", "trainer", "hardware")
@@ -52,7 +52,7 @@ def _shortly(change: Change) -> str:
 
 def _recipe(config: dict[str, Any]) -> dict[str, str]:
     parts = {group: config[group] for group in GROUPS if isinstance(config.get(group), dict)}
-    return {key: _text(value) for key, value in leaves(parts)}
+    return {key: _text(value) for key, value in flatten(parts)}
 
 
 def _text(value: Any) -> str:

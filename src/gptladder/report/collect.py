@@ -102,11 +102,11 @@ class Reading:
     @property
     def identity(self) -> tuple[object, ...]:
         """What a copy of the run shares with it."""
-        decisive = self.result.get("config_hash")
-        if decisive is None:
+        identity = self.result.get("config_hash")
+        if identity is None:
             return (self.label, self.seed)
         # The same recipe on other hardware learns the same and is still another run.
-        return (decisive, *(override for override in self.overrides or () if _is_of(override, "hardware")))
+        return (identity, *(override for override in self.overrides or () if _is_of(override, "hardware")))
 
 
 def collect(directory: Path) -> list[Reading]:

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gptladder.system.errors import UserError
 from gptladder.report.collect import Reading
 from gptladder.report.rows import Row
+from gptladder.system.errors import UserError
 
 ORDER = 5  # the best on Tiny Shakespeare
 MOST = 20_000_000  # tokens: more would take longer to count than all the rest of the report
@@ -39,13 +39,13 @@ def yardstick(rows: list[Row]) -> Yardstick:
 
 def _counted(run: Reading, rows: list[Row]) -> Yardstick:
     # Imported here: torch takes longer to load than a report of runs without a checkpoint.
-    from gptladder.runs.checkpoint import load_trained, recorded_splits
-    from gptladder.evaluation.ngram import NGram
-    from gptladder.system.threads import single_thread
     from gptladder.data.tokenizer import CharTokenizer
+    from gptladder.evaluation.ngram import NGram
+    from gptladder.runs.checkpoint import load_trained, recorded_tokens
+    from gptladder.system.threads import single_thread
 
     trained = load_trained(run.checkpoint)
-    train, val = recorded_splits(trained)
+    train, val = recorded_tokens(trained)
     if len(train) > MOST:
         return _none(f"{len(train):,} tokens take long to count; scripts/ngram.py --run counts them")
     with single_thread():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gptladder.runs.published import published
 from gptladder.report.rows import Row, Spread
+from gptladder.runs.published import published
 
 
 @dataclass(frozen=True)

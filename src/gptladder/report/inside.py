@@ -11,13 +11,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gptladder.runs.checkpoint import Trained
-from gptladder.system.files import write_all
 from gptladder.evaluation.analysis import ENTROPY_TOKENS, Inspection, even_entropy
 from gptladder.evaluation.attention_maps import READABLE, draw_layers
 from gptladder.report.charts import png
 from gptladder.report.page import template
 from gptladder.report.positions import positions
+from gptladder.runs.checkpoint import Trained
+from gptladder.system.files import write_files
 
 SHOWN = 2000  # tokens of the text: more than a screen, less than a browser minds
 
@@ -49,7 +49,7 @@ def write_inspection(seen: Inspection, trained: Trained, *, title: str, out: Pat
         "inspection.json": json.dumps(figures(seen, trained), indent=1, ensure_ascii=False).encode(),
         "inspection.html": html(seen, trained, title=title, pictures=pictures).encode(),
     }
-    write_all(made, out)
+    write_files(made, out)
     return [out / name for name in made]
 
 

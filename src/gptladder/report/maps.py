@@ -9,9 +9,9 @@ from itertools import islice
 
 from PIL.Image import Image
 
-from gptladder.system.errors import UserError
 from gptladder.report.collect import Reading
 from gptladder.report.rows import Row
+from gptladder.system.errors import UserError
 
 MOST = 20  # rows: more pictures than anybody looks at, and a checkpoint to load for each
 
@@ -38,11 +38,11 @@ def _run_with_attention(row: Row) -> Reading | None:
 
 def _maps(run: Reading) -> list[str]:
     # Imported here: torch takes longer to load than a report without maps takes in all.
+    from gptladder.data.tokenizer import labels
+    from gptladder.evaluation.attention_maps import LONGEST, draw
     from gptladder.model.attention import attention_weights
     from gptladder.runs.checkpoint import load_trained
-    from gptladder.evaluation.attention_maps import LONGEST, draw
     from gptladder.system.threads import single_thread
-    from gptladder.data.tokenizer import labels
 
     trained = load_trained(run.checkpoint)
     tokens = trained.tokenizer.encode(run.sample)[: min(trained.block_size, LONGEST)].long()

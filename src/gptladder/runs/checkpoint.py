@@ -14,19 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gptladder.data.text import Text, open_corpus, tiny_shakespeare_corpus
 from gptladder.data.token_cache import Encoded, encoded
-from gptladder.system.errors import UserError
-from gptladder.runs.export import read_exported
-from gptladder.model.gpt import GPT, Bigram
-from gptladder.data.text import Text, embedded, find_text
 from gptladder.data.tokenizer import Tokenizer
+from gptladder.model.gpt import GPT, Bigram
+from gptladder.runs.export import read_exported
+from gptladder.system.errors import UserError
 
 # A checkpoint says by name what it holds; only these names are built.
 NETS: dict[str, type[nn.Module]] = {f"{net.__module__}.{net.__qualname__}": net for net in (Bigram, GPT)}
 TOKENIZERS = {  # imported when one is met: two of them need libraries that are extras
     "char": ("gptladder.data.tokenizer", "CharTokenizer"),
     "gpt2": ("gptladder.data.gpt2_tokenizer", "GPT2Tokenizer"),
-    "bpe": ("gptladder.data.bpe", "BytePairTokenizer"),
+    "bpe": ("gptladder.data.bpe", "BPETokenizer"),
 }
 
 
@@ -88,22 +88,22 @@ def net_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("net."): tensor for name, tensor in named if name.startswith("net.")}
 
 
-def recorded_texts(trained: Trained) -> tuple[Text, Text]:
+def recorded_corpus(trained: Trained) -> tuple[Text, Text]:
     """The training and the validation split of a checkpoint's run.
 
     Raises:
         UserError: the text is gone or is not the one that the run was trained on.
     """
     path, split = trained.config["data"]["path"], trained.config["data"]["split"]
-    text = embedded() if path is None else find_text(path)
+    text = tiny_shakespeare_corpus() if path is None else open_corpus(path)
     if text.sha256 != trained.corpus_sha256:
         raise UserError(f"data.path={path} has changed since the run was trained: name the text to measure with --text")
     return text.split(split)
 
 
-def recorded_splits(trained: Trained) -> Encoded:
+def recorded_tokens(trained: Trained) -> Encoded:
     """The same, encoded."""
-    return encoded(*recorded_texts(trained), trained.tokenizer, cache=trained.config["data"].get("cache"))
+    return encoded(*recorded_corpus(trained), trained.tokenizer, cache=trained.config["data"].get("cache"))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

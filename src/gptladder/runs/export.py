@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from gptladder.system.errors import UserError
-from gptladder.system.files import write_all
+from gptladder.system.files import write_files
 
 # What of a config concerns others; where the run wrote and what it showed does not.
 TOLD = ("rung", "seed", "data", "tokenizer", "model", "optimizer", "scheduler", "trainer", "hardware")
@@ -27,7 +27,7 @@ def export(record: dict[str, Any], weights: dict[str, Tensor], directory: Path) 
     """
     config = {key: value for key, value in record["config"].items() if key in TOLD}
     meaning = json.dumps({**record, "config": config}, indent=1) + "\n"
-    write_all({MEANING: meaning.encode(), WEIGHTS: save(weights)}, directory)
+    write_files({MEANING: meaning.encode(), WEIGHTS: save(weights)}, directory)
     return directory / WEIGHTS
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from gptladder.runs.naming import leaves
+from gptladder.runs.naming import flatten
 
 # Where the run writes, how it is shown and what it runs on are not part of the recipe; nor is its length, so that
 # a short run can be held against the start of a published curve.
@@ -32,7 +32,7 @@ def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
     }
 
 
-def decisive(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
+def identity(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
     """The recipe, and what else decides the very bits of a result: its length and precision."""
     length = {"max_steps": config["trainer"]["max_steps"], "precision": config["hardware"]["precision"]}
     return recipe(config, corpus_sha256) | length
@@ -40,7 +40,7 @@ def decisive(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
 
 def config_hash(config: dict[str, Any], corpus_sha256: str) -> str:
     """Twelve hex digits that two runs share if they learn the same thing for the same number of steps."""
-    return hashlib.sha256(json.dumps(decisive(config, corpus_sha256), sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(identity(config, corpus_sha256), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -50,7 +50,7 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         then, now: the records of two learners: ``config``, ``tokenizer`` and ``corpus_sha256``.
     """
     before, after = (
-        dict(leaves({**decisive(record["config"], record["corpus_sha256"]), "tokens": record["tokenizer"]}))
+        dict(flatten({**identity(record["config"], record["corpus_sha256"]), "tokens": record["tokenizer"]}))
         for record in (then, now)
     )
     keys = sorted(before.keys() | after.keys())

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gptladder.runs.checkpoint import Trained, load_trained
-from gptladder.system.errors import UserError
-from gptladder.runs.run import Run
 from gptladder.data.text import Text
 from gptladder.data.tokenizer import CharTokenizer, Tokenizer
+from gptladder.runs.checkpoint import Trained, load_trained
+from gptladder.runs.run import Run
+from gptladder.system.errors import UserError
 
 # Of the model's arguments those that the weights do not depend on.
 FREE = ("dropout",)

@@ -26,7 +26,7 @@ def job_name(rung: str, overrides: Sequence[str]) -> str:
     return name if name == plain else f"{name}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
 
 
-def quoted(value: str) -> str:
+def quote_override(value: str) -> str:
     """A value as Hydra's override grammar takes it literally."""
     # A backslash is itself, unless quotes follow: those of the value, or the closing one.
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
@@ -34,11 +34,11 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every value of a nested config with its dotted key."""
     for key, value in node.items():
         if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

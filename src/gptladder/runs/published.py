@@ -22,7 +22,7 @@ TOLERANCES = {
 @cache
 def published() -> dict[str, dict[str, Any]]:
     """What was published of each rung: its ``recipe``, and its ``curve`` of step, train and val estimate."""
-    text = (resources.files("gptladder") / "published.json").read_text()
+    text = (resources.files("gptladder.runs") / "published.json").read_text()
     rungs: dict[str, dict[str, Any]] = json.loads(text)["rungs"]
     return rungs
 

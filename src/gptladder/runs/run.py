@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gptladder import __version__
-from gptladder.system.errors import InUse, Refusal, UserError, mistake_in
-from gptladder.system.files import replacing, sweep_staging
+from gptladder.system.errors import RunConflictError, RunLockedError, UserError, find_user_error
+from gptladder.system.files import atomic_write, remove_stale_files
 
 # Seconds that an attempt to enter waits, because looking whether a directory is in use takes its lock for a moment.
 LOOKING = 1.0
@@ -67,28 +67,30 @@ class Run:
     def status(self) -> str:
         """How the run stands: what is recorded, unless whoever ran it was killed before recording its end."""
         recorded = str(self.result.get("status"))
-        return "interrupted" if recorded == "running" and not self.in_use else recorded
+        return "interrupted" if recorded == "running" and not self.is_locked else recorded
 
     def write(self, **values: Any) -> None:
         """Change the result, on disk at once and whole; of several processes only the first writes."""
         self.result.update(values)
         if not _writes():
             return
-        with replacing(self.path / "result.json") as file:
+        with atomic_write(self.path / "result.json") as file:
             file.write((json.dumps(self.result, indent=1) + "\n").encode())
 
     def begin(self, **identity: Any) -> None:
         """Enter the directory.
 
         Raises:
-            Refusal: it holds a run of another recipe.
+            RunConflictError: it holds a run of another recipe.
         """
         held, wanted = self.result.get("config_hash"), identity["config_hash"]
         if held not in (None, wanted):
-            raise Refusal(f"{self.path} holds another run (config {held}, not {wanted}): choose another directory")
+            raise RunConflictError(
+                f"{self.path} holds another run (config {held}, not {wanted}): choose another directory"
+            )
         if _writes():  # what another process of this run is writing is not stale
-            sweep_staging(self.path)
-            sweep_staging(self.checkpoints)
+            remove_stale_files(self.path)
+            remove_stale_files(self.checkpoints)
         self.write(status="running", error=None, **identity, **_circumstances())
 
     @contextmanager
@@ -96,7 +98,7 @@ class Run:
         """Hold the directory, and put whatever ends the body on record before it goes on to whoever handles it.
 
         Raises:
-            InUse: another process is writing there.
+            RunLockedError: another process is writing there.
         """
         with self.held():
             self.result = self.read(self.path)
@@ -106,7 +108,7 @@ class Run:
                 yield
 
     @property
-    def in_use(self) -> bool:
+    def is_locked(self) -> bool:
         """Whether a process is writing in the directory now."""
         if not (self.path / ".lock").exists():
             return False
@@ -121,7 +123,7 @@ class Run:
         """Keep every other process from writing in the directory.
 
         Raises:
-            InUse: another process is writing there.
+            RunLockedError: another process is writing there.
         """
         if not _writes():
             yield
@@ -129,7 +131,7 @@ class Run:
         try:
             lock = self._lock().acquire(timeout=LOOKING)
         except Timeout:
-            raise InUse(f"{self.path} is being written by another process: wait, or choose another") from None
+            raise RunLockedError(f"{self.path} is being written by another process: wait, or choose another") from None
         with lock:
             yield
 
@@ -143,10 +145,10 @@ class Run:
         goes_on = "config_hash" in self.result and "job" not in self.result
         try:
             yield
-        except Refusal:
+        except RunConflictError:
             raise
         except BaseException as error:
-            if goes_on and mistake_in(error) is not None:  # the run that began without this mistake is as it was
+            if goes_on and find_user_error(error) is not None:  # the run that began without this mistake is as it was
                 raise
             # Where there is no room left to say so, the error itself is what matters; the old record stays.
             with suppress(OSError):
@@ -167,7 +169,7 @@ def _ending(error: BaseException) -> tuple[str, str | None]:
     """Status and error of a run that did not reach its last step."""
     if not isinstance(error, Exception):  # SystemExit and KeyboardInterrupt, which signals end in
         return "interrupted", None
-    mistake = mistake_in(error)
+    mistake = find_user_error(error)
     return "failed", traceback.format_exc() if mistake is None else str(mistake)
 
 

@@ -10,17 +10,17 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from gptladder.training.build import build_data, build_learner, build_trainer
-from gptladder.system.errors import UserError
-from gptladder.model.loss import next_token_loss
 from gptladder.model.gpt import count_parameters
+from gptladder.model.loss import next_token_loss
 from gptladder.runs.run import Run
 from gptladder.sweeps.jobs import Job, SweepError
+from gptladder.system.errors import UserError
+from gptladder.training.build import build_datamodule, build_module, build_trainer
 
 TIMED_STEPS = 5
 
 
-class Forecast(NamedTuple):
+class CostEstimate(NamedTuple):
     """What a job will cost."""
 
     params: int
@@ -28,7 +28,7 @@ class Forecast(NamedTuple):
     seconds: float
 
 
-def show_plan(jobs: list[Job]) -> None:
+def print_dry_run(jobs: list[Job]) -> None:
     """Build every job, print what each will cost, and train none.
 
     Raises:
@@ -40,7 +40,7 @@ def show_plan(jobs: list[Job]) -> None:
     mistakes, total = [], 0.0
     for job in jobs:
         try:
-            params, steps, seconds = forecast(job)
+            params, steps, seconds = estimate_cost(job)
         except Exception as error:
             mistakes.append(f"  {job.directory.name}: {_innermost(error)}")
             table.add_row(job.directory.name, "", "", "MISTAKE", style="red")
@@ -54,15 +54,15 @@ def show_plan(jobs: list[Job]) -> None:
         raise SweepError(f"{len(mistakes)} of {len(jobs)} jobs have a mistake:\n" + "\n".join(mistakes))
 
 
-def forecast(job: Job) -> Forecast:
+def estimate_cost(job: Job) -> CostEstimate:
     """Build a job, send one batch through it, and time a few steps and a part of an evaluation."""
     if job.mistake is not None or job.config is None:
         raise UserError(job.mistake)
     cfg: DictConfig = job.config
     cfg.run_dir = str(job.directory)
     torch.manual_seed(cfg.seed)
-    data = build_data(cfg)
-    learner = build_learner(cfg, data)
+    data = build_datamodule(cfg)
+    learner = build_module(cfg, data)
     build_trainer(cfg, data, learner, Run(job.directory))
     batch = next(iter(data.train_blocks()))
     shape = tuple(learner.net(batch[0]).shape)
@@ -82,7 +82,7 @@ def forecast(job: Job) -> Forecast:
         per_token = _seconds(lambda: next_token_loss(learner.net, batch), TIMED_STEPS) / batch[0].numel()
     measured = 2 * cfg.data.estimate_batches * batch[0].numel() + len(data.val_tokens)
     seconds = steps * _seconds(step, TIMED_STEPS) + evaluations * measured * per_token
-    return Forecast(count_parameters(learner.net), cfg.trainer.max_steps, seconds)
+    return CostEstimate(count_parameters(learner.net), cfg.trainer.max_steps, seconds)
 
 
 def _seconds(work: object, times: int) -> float:

@@ -11,12 +11,12 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.system.errors import InUse, UserError
-from gptladder.fast.gc import nothing_collected
 from gptladder.cli.config_errors import check, explain
-from gptladder.runs.naming import job_name, quoted
-from gptladder.runs.run import Run
 from gptladder.data.text import read_text, sha256
+from gptladder.fast.gc import gc_paused
+from gptladder.runs.naming import job_name, quote_override
+from gptladder.runs.run import Run
+from gptladder.system.errors import RunLockedError, UserError
 
 # What of a config decides what a run learns; the rest may change between two launches of one sweep.
 DECISIVE = ("seed", "init_from", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
@@ -47,7 +47,7 @@ class Job:
         try:
             with Run(self.directory).held():
                 return self._prepare(fresh=fresh)
-        except InUse:  # another sweep is at it
+        except RunLockedError:  # another sweep is at it
             return False
 
     def _prepare(self, *, fresh: bool) -> bool:
@@ -100,30 +100,28 @@ def describe(number: int, overrides: list[str], compose: Callable[[list[str]], D
         number=number,
         rung=rung,
         seed=seed,
-        overrides=[*overrides, f"hydra.sweep.subdir={quoted(name)}"],
+        overrides=[*overrides, f"hydra.sweep.subdir={quote_override(name)}"],
         directory=Path(sweep_dir) / name,
         config=config,
         mistake=mistake,
     )
 
 
-def refuse_if_hopeless(jobs: list[Job]) -> None:
+def raise_if_all_invalid(jobs: list[Job]) -> None:
     """Raise the mistake as the user's own if it is in every job: then there is nothing to put on record."""
     if all(job.mistake is not None for job in jobs):
         raise UserError(jobs[0].mistake)
 
 
-def load_report() -> None:
+def preload_report() -> None:
     """Import what ``report`` needs, torch above all: something to do while jobs run elsewhere."""
-    with nothing_collected():
-        import gptladder.runs.checkpoint
-        import gptladder.evaluation.ngram
-        import gptladder.report  # noqa: F401
+    with gc_paused():
+        pass
 
 
 def report(directory: Path) -> None:
     """Write and print the table of all runs below a directory, whatever their state."""
-    load_report()
+    preload_report()
     from rich.console import Console
 
     from gptladder.report import show_report, write_report

@@ -9,15 +9,15 @@ from types import FrameType
 
 import psutil
 
-from gptladder.system import signals
 from gptladder.runs.run import Run
+from gptladder.system import signals
 
 # Seconds in which a job must have ended with a checkpoint, the largest rung's step included.
 PATIENCE = 60
 
 
 @contextmanager
-def told_of_signals(runs: Sequence[Run]) -> Iterator[None]:
+def forward_signals(runs: Sequence[Run]) -> Iterator[None]:
     """Hand SIGINT and SIGTERM on to the workers, which end their jobs with a checkpoint, and then end as they did.
 
     A launcher would kill its workers where they stand. A second signal does not wait for them.
@@ -28,17 +28,17 @@ def told_of_signals(runs: Sequence[Run]) -> Iterator[None]:
         if received:
             raise SystemExit(128 + number)
         received.append(number)
-        stopping = [run for run in runs if run.in_use]
+        stopping = [run for run in runs if run.is_locked]
         for worker in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 worker.terminate()
         # The first job that ends makes a launcher kill the rest: none may end before all have saved.
         deadline = time.monotonic() + PATIENCE
-        while any(run.in_use for run in stopping) and time.monotonic() < deadline:
+        while any(run.is_locked for run in stopping) and time.monotonic() < deadline:
             time.sleep(0.05)
 
     try:
-        with signals.answered(hand_on):
+        with signals.handle_signals(hand_on):
             yield
     except BaseException:
         if received:  # whatever the launcher makes of workers that end

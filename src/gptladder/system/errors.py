@@ -10,22 +10,22 @@ class UserError(Exception):
     """A mistake of the user's: its message names the key, the value and the remedy; exit code 2."""
 
 
-class Refusal(UserError):  # noqa: N818 - a refusal, not an error of anybody
+class RunConflictError(UserError):
     """A mistake that concerns somebody else's run: it is said, and nothing of that run is touched."""
 
 
-class InUse(UserError):  # noqa: N818 - it will pass
+class RunLockedError(UserError):
     """Another process is writing in a run directory."""
 
 
-def mistake_in(error: BaseException | None) -> UserError | None:
+def find_user_error(error: BaseException | None) -> UserError | None:
     """The user's mistake behind an error, which Hydra wraps in its own if a constructor found it."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
     return error
 
 
-def nearest(name: str, names: Iterable[str], *, otherwise: Iterable[str] | None = None) -> str:
+def suggest(name: str, names: Iterable[str], *, otherwise: Iterable[str] | None = None) -> str:
     """Say which of ``names`` was probably meant; if none is close, list them all, or those of ``otherwise``."""
     names = sorted(names)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

@@ -16,7 +16,7 @@ STAGING_SUFFIX = ".part"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Write a file beside ``path``, force it to disk, and put it in ``path``'s place in one move.
 
     The staging file lies in the same directory because a move is only atomic within one file system.
@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     _sync_directory(path.parent)
 
 
-def write_all(made: dict[str, bytes], directory: Path) -> None:
+def write_files(made: dict[str, bytes], directory: Path) -> None:
     """Write some files, by name, into the directory that a user gave as ``--out``.
 
     Raises:
@@ -44,7 +44,7 @@ def write_all(made: dict[str, bytes], directory: Path) -> None:
     """
     for name, content in made.items():
         try:
-            with replacing(directory / name) as file:
+            with atomic_write(directory / name) as file:
                 file.write(content)
         except OSError as error:
             raise UserError(
@@ -52,7 +52,7 @@ def write_all(made: dict[str, bytes], directory: Path) -> None:
             ) from None
 
 
-def sweep_staging(directory: Path) -> None:
+def remove_stale_files(directory: Path) -> None:
     """Remove what killed processes left half-written; what a living one writes stays."""
     for path in directory.glob(f".*{STAGING_SUFFIX}"):
         writer = path.name.removesuffix(STAGING_SUFFIX).rpartition(".")[2]

@@ -9,7 +9,7 @@ from types import FrameType
 
 
 @contextmanager
-def answered(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Both signals are answered by ``handler`` meanwhile, and by whoever did before afterwards."""
     previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -20,24 +20,24 @@ def answered(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
+def exit_on_signals() -> Iterator[None]:
     """SIGINT and SIGTERM end the program with 130 and 143, wherever it stands."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    with answered(leave):
+    with handle_signals(leave):
         yield
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def deferred() -> Iterator[None]:
     """What arrives meanwhile is answered at the end: what is made here is whole when a signal takes effect."""
     arrived: list[int] = []
 
     # A mask would not do: it is one thread's, and the handler runs in this one whichever thread was hit.
     try:
-        with answered(lambda number, frame: arrived.append(number)):
+        with handle_signals(lambda number, frame: arrived.append(number)):
             yield
     finally:
         for number in arrived[:1]:

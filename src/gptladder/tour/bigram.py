@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gptladder.model.loss import next_token_loss
-from gptladder.model.gpt import Bigram
 from gptladder.generation.sampling import generate
+from gptladder.model.gpt import Bigram
+from gptladder.model.loss import next_token_loss
 from gptladder.tour.batch import first_batch
 from gptladder.tour.board import Board
 from gptladder.tour.material import BLOCK_SIZE, SEED, material

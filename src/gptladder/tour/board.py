@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gptladder.system.errors import UserError
-from gptladder.system.files import replacing
+from gptladder.system.files import atomic_write
 from gptladder.tour.outline import Chapter
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Board:
         path = self.save / f"{self.chapter.number}-{name}.png"
         content = png(draw())
         try:
-            with replacing(path) as file:
+            with atomic_write(path) as file:
                 file.write(content)
         except OSError as error:
             raise self._unwritable(error) from None

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from rich.text import Text
 
 from gptladder.cli.help import idea, in_order
-from gptladder.runs.published import published
 from gptladder.report.changes import changes, said_shortly
+from gptladder.runs.published import published
 from gptladder.tour.board import Board
 from gptladder.tour.pictures import rungs as draw_rungs
 

@@ -8,9 +8,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from gptladder.data.batches import Batch, RandomBlocks
+from gptladder.data.batches import Batch, RandomBatches
+from gptladder.data.text import tiny_shakespeare_corpus
 from gptladder.data.token_cache import encoded
-from gptladder.data.text import embedded
 from gptladder.data.tokenizer import CharTokenizer
 
 SEED = 1337
@@ -28,9 +28,9 @@ class Material:
     train: Tensor
     val: Tensor
 
-    def batches(self, *, batch_size: int) -> RandomBlocks:
+    def batches(self, *, batch_size: int) -> RandomBatches:
         """Training batches from torch's global stream, as the notebooks draw them."""
-        return RandomBlocks(self.train, block_size=BLOCK_SIZE, batch_size=batch_size, generator=None)
+        return RandomBatches(self.train, block_size=BLOCK_SIZE, batch_size=batch_size, generator=None)
 
     def batch(self) -> Batch:
         """One batch of four blocks."""
@@ -44,7 +44,7 @@ class Material:
 @cache
 def material() -> Material:
     """Tiny Shakespeare, encoded and split once for all chapters."""
-    splits = embedded().split(SPLIT)
+    splits = tiny_shakespeare_corpus().split(SPLIT)
     tokenizer = CharTokenizer.from_text(*splits)
     train, val = encoded(*splits, tokenizer)
     return Material(tokenizer, torch.cat([train, val]), train, val)

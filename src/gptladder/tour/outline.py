@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from gptladder.system.errors import UserError, nearest
+from gptladder.system.errors import UserError, suggest
 
 
 class Chapter(NamedTuple):
@@ -45,7 +45,7 @@ def _named(word: str) -> Iterator[Chapter]:
     span = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
     if span is None:
         if word not in TITLES:
-            raise UserError(f"--chapter={word} does not exist: {nearest(word, TITLES, otherwise=TITLES)}")
+            raise UserError(f"--chapter={word} does not exist: {suggest(word, TITLES, otherwise=TITLES)}")
         yield CHAPTERS[list(TITLES).index(word)]
         return
     first, last = int(span[1]), int(span[2] or span[1])

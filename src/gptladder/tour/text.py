@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gptladder.data.text import shakespeare
+from gptladder.data.text import tiny_shakespeare
 from gptladder.data.tokenizer import CharTokenizer
 from gptladder.tour.board import Board
 from gptladder.tour.pictures import columns, visible
@@ -15,7 +15,7 @@ FIRST_LINES = 8
 
 def show(board: Board) -> None:
     """Print the text's length, first lines and vocabulary, and a phrase there and back."""
-    text = shakespeare()
+    text = tiny_shakespeare()
     tokenizer = CharTokenizer.from_text(text)
     codes = tokenizer.encode(PHRASE)
     board.say(

@@ -13,34 +13,34 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from gptladder.data.datamodule import TextDataModule
+from gptladder.data.stretch import steps_per_stretch
+from gptladder.evaluation.loss import bits_per_char
+from gptladder.model.gpt import count_parameters
+from gptladder.runs.checkpoint import read_checkpoint
+from gptladder.runs.identity import config_hash, differences, recipe
+from gptladder.runs.init_from import Start
+from gptladder.runs.published import compare
+from gptladder.runs.run import Run
+from gptladder.system.errors import RunConflictError, UserError
 from gptladder.training.callbacks.record import Record
 from gptladder.training.callbacks.samples import sample
-from gptladder.runs.checkpoint import read_checkpoint
-from gptladder.training.checkpoint_io import WholeFileCheckpointIO
-from gptladder.data.datamodule import TextData
-from gptladder.system.errors import Refusal, UserError
-from gptladder.evaluation.loss import bits_per_char
-from gptladder.training.lightning_module import Learner
-from gptladder.model.gpt import count_parameters
-from gptladder.runs.published import compare
-from gptladder.runs.identity import config_hash, differences, recipe
-from gptladder.runs.run import Run
-from gptladder.runs.init_from import Start
-from gptladder.data.stretch import steps_per_stretch
+from gptladder.training.checkpoint_io import AtomicCheckpointIO
+from gptladder.training.lightning_module import LanguageModel
 
 SAMPLE_TOKENS = 300
 
 
-def build_data(cfg: DictConfig) -> TextData:
+def build_datamodule(cfg: DictConfig) -> TextDataModule:
     """The text of a run, encoded and split."""
     if cfg.data.block_size != cfg.model.block_size:
         raise UserError(f"data.block_size={cfg.data.block_size} follows model.block_size: set that one")
     start = Start.of(_resolved(cfg))
-    data: TextData = instantiate(cfg.data, tokenizer=start.tokenizer if start else instantiate(cfg.tokenizer))
+    data: TextDataModule = instantiate(cfg.data, tokenizer=start.tokenizer if start else instantiate(cfg.tokenizer))
     return data
 
 
-def build_learner(cfg: DictConfig, data: TextData) -> Learner:
+def build_module(cfg: DictConfig, data: TextDataModule) -> LanguageModel:
     """The rung of a run, freshly initialised or as another run left it, with its optimizer and schedule."""
     check_steps(cfg)
     net = instantiate(cfg.model, vocab_size=data.tokenizer.vocab_size)
@@ -61,7 +61,7 @@ def build_learner(cfg: DictConfig, data: TextData) -> Learner:
             scheduler(trial, max_steps=cfg.trainer.max_steps)
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer and scheduler: {error}") from error
-    return Learner(
+    return LanguageModel(
         net,
         optimizer=optimizer,
         scheduler=scheduler,
@@ -71,7 +71,7 @@ def build_learner(cfg: DictConfig, data: TextData) -> Learner:
     )
 
 
-def build_trainer(cfg: DictConfig, data: TextData, learner: Learner, run: Run) -> L.Trainer:
+def build_trainer(cfg: DictConfig, data: TextDataModule, learner: LanguageModel, run: Run) -> L.Trainer:
     """Lightning's trainer, with the hardware, loggers and callbacks of a run, and the training cut up to suit it.
 
     Raises:
@@ -97,7 +97,7 @@ def build_trainer(cfg: DictConfig, data: TextData, learner: Learner, run: Run) -
             gradient_clip_val=None,
             callbacks=[record, *filter(None, instantiate(cfg.callbacks).values())],
             logger=list(instantiate(cfg.logger).values()),
-            plugins=[WholeFileCheckpointIO()],
+            plugins=[AtomicCheckpointIO()],
             default_root_dir=run.path,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
@@ -105,11 +105,11 @@ def build_trainer(cfg: DictConfig, data: TextData, learner: Learner, run: Run) -
     return trainer
 
 
-def climb(trainer: L.Trainer, learner: Learner, data: TextData, run: Run) -> None:
+def fit(trainer: L.Trainer, learner: LanguageModel, data: TextDataModule, run: Run) -> None:
     """Train from where the run stands to its last step, and record what came of it.
 
     Raises:
-        Refusal: the run began with another text, tokenizer, split, protocol or architecture.
+        RunConflictError: the run began with another text, tokenizer, split, protocol or architecture.
     """
     data.check_shares(trainer.world_size)
     if run.last_checkpoint is not None:
@@ -144,7 +144,7 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
 def _check_same(record: dict[str, Any], checkpoint: Path) -> None:
     different = differences(read_checkpoint(checkpoint)["gptladder"], record)
     if different:
-        raise Refusal(
+        raise RunConflictError(
             f"{checkpoint} cannot be gone on with: {'; '.join(different)}: put back what changed, or start another run"
         )
 
@@ -184,9 +184,9 @@ def check_steps(cfg: DictConfig) -> None:
 
 
 def _prepare(logger: Logger, config: dict[str, Any], run: Run) -> None:
-    if hasattr(logger, "forget_after"):
+    if hasattr(logger, "truncate_after"):
         last = run.last_checkpoint
-        logger.forget_after(read_checkpoint(last)["global_step"] if last else -1)
+        logger.truncate_after(read_checkpoint(last)["global_step"] if last else -1)
     shown = {"rung": config["rung"], "seed": config["seed"], **config["model"]}
     shown |= {"batch_size": config["data"]["batch_size"], "lr": config["optimizer"]["lr"]}
     logger.log_hyperparams({key: value for key, value in shown.items() if key != "_target_" and value is not None})

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from gptladder.system.files import replacing
+from gptladder.system.files import atomic_write
 
 
-class WholeFileCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's files, moved into place only when complete.
 
     Lightning 2.6 stages in the system's temporary directory and copies from there, so that a kill can leave a
@@ -23,7 +23,7 @@ class WholeFileCheckpointIO(TorchCheckpointIO):
         for key in ("state_dict", "optimizer_states"):
             if not _finite(checkpoint.get(key)):
                 raise FloatingPointError(f"{key} holds no finite numbers any more: {path} stays as it is")
-        with replacing(Path(path)) as file:
+        with atomic_write(Path(path)) as file:
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:  # torch's own complaint of a file that the disk cut short

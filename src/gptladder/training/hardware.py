@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from gptladder.system.errors import UserError
 from gptladder.model.gpt import count_parameters
+from gptladder.system.errors import UserError
 
 # Below this many parameters a second thread costs more in waiting than it brings in arithmetic.
 PARAMETERS_FOR_THREADS = 1_000_000

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gptladder.model.loss import next_token_loss
-from gptladder.evaluation.accumulator import Measuring, Part
 from gptladder.data.stretch import Stretch
+from gptladder.evaluation.accumulator import LossAccumulator, Part
+from gptladder.model.loss import next_token_loss
 from gptladder.training.update import Unheard, Update
 
-# What each part of the validation data measures, in the order of ``TextData.val_dataloader``.
+# What each part of the validation data measures, in the order of ``TextDataModule.val_dataloader``.
 MEASURES = ("train/estimate", "val/estimate", "val/loss")
 
 # What Lightning calls on every callback within a step, which for seven callbacks takes a bigram a third of its step.
@@ -27,7 +27,7 @@ HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 REMEDY = "lower optimizer.lr, or set trainer.gradient_clip_val=1; the checkpoints before it are whole"
 
 
-class Learner(L.LightningModule):
+class LanguageModel(L.LightningModule):
     """Learns to predict the next token, and measures how well it does.
 
     Args:
@@ -94,7 +94,7 @@ class Learner(L.LightningModule):
         return {"loss": loss}  # of the last step, for callbacks
 
     def on_validation_epoch_start(self) -> None:
-        self.measuring = Measuring(
+        self.measuring = LossAccumulator(
             partial(next_token_loss, self.net), len(MEASURES), side_by_side=self.side_by_side, device=self.device
         )
 

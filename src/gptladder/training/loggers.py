@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from gptladder.system.files import replacing, sweep_staging
+from gptladder.system.files import atomic_write, remove_stale_files
 
 # Train and val of one quantity on one chart.
 LAYOUT = {
@@ -59,7 +59,7 @@ class TensorBoard(TensorBoardLogger):
         self.experiment._get_file_writer().add_summary(start)
 
     @rank_zero_only
-    def forget_after(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Drop the events that an interrupted run wrote past the checkpoint at which it goes on."""
         if not list(Path(self.log_dir).glob("events.*")):
             return
@@ -70,10 +70,10 @@ class TensorBoard(TensorBoardLogger):
         from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
         from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
-        sweep_staging(Path(self.log_dir))
+        remove_stale_files(Path(self.log_dir))
         for path in Path(self.log_dir).glob("events.*"):
             events = [Event.FromString(record) for record in RawEventFileLoader(str(path)).Load()]
-            with replacing(path) as file:
+            with atomic_write(path) as file:
                 for event in events:
                     if event.step <= step:
                         RecordWriter(file).write(event.SerializeToString())
@@ -121,17 +121,17 @@ class CSV(Logger):
             writer.writerows((step, name, value) for name, value in metrics.items())
 
     @rank_zero_only
-    def forget_after(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Drop the lines that an interrupted run wrote past the step at which it goes on."""
         if not self.path.exists():
             return
-        sweep_staging(self.path.parent)
+        remove_stale_files(self.path.parent)
         header, *lines = self.path.read_text().split("\n")[:-1] or [""]  # after the last line end, half a line at most
         if header != HEADER:  # killed before there was a single whole line
             self.path.unlink()
             return
         kept = [line for line in lines if int(line.split(",")[0]) <= step]
-        with replacing(self.path) as file:
+        with atomic_write(self.path) as file:
             file.write("\n".join([header, *kept, ""]).encode())
 
 

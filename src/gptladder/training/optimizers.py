@@ -100,7 +100,7 @@ def _on_cpu(group: dict[str, Any]) -> bool:
     return all(parameter.is_cpu for parameter in group["params"])
 
 
-def adamw_decaying_matrices(params: Named, *, weight_decay: float, **options: Any) -> AdamW:
+def adamw_with_decay_groups(params: Named, *, weight_decay: float, **options: Any) -> AdamW:
     """AdamW whose decay spares what has one dimension: gains and biases (as GPT-2 and nanoGPT do)."""
     params = list(params)
     groups = [
@@ -112,7 +112,7 @@ def adamw_decaying_matrices(params: Named, *, weight_decay: float, **options: An
 
 def muon(
     params: Named, *, lr: float, momentum: float, ns_steps: int, weight_decay: float, adamw_lr: float, **adamw: Any
-) -> Together:
+) -> CombinedOptimizer:
     """Muon for the matrices inside of layers, AdamW for the rest: tables, head, gains, biases.
 
     Args:
@@ -132,10 +132,10 @@ def muon(
         parts.append(Muon(matrices, lr=lr, momentum=momentum, ns_steps=ns_steps, weight_decay=weight_decay))
     if rest:
         parts.append(AdamW(rest, lr=adamw_lr, weight_decay=weight_decay, **adamw))
-    return Together(parts)
+    return CombinedOptimizer(parts)
 
 
-class Together(Optimizer):
+class CombinedOptimizer(Optimizer):
     """Several optimizers, each with parameters of its own, that step, save and are scheduled as one."""
 
     def __init__(self, parts: list[Optimizer]) -> None:

@@ -13,7 +13,7 @@ def cosine(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, final_fra
 
     Args:
         max_steps: where the fall ends.
-        warmup_steps: steps of the climb; 0 starts at the peak.
+        warmup_steps: steps of the fit; 0 starts at the peak.
         final_fraction: the last learning rate as a share of the peak.
 
     Loshchilov & Hutter 2016, with the warm-up that transformers need.
@@ -23,8 +23,8 @@ def cosine(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, final_fra
     fall = CosineAnnealingLR(optimizer, max_steps - warmup_steps, eta_min=final_fraction * peak)
     if not warmup_steps:
         return fall
-    climb = LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
-    return SequentialLR(optimizer, [climb, fall], milestones=[warmup_steps])
+    fit = LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
+    return SequentialLR(optimizer, [fit, fall], milestones=[warmup_steps])
 
 
 def linear(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, final_fraction: float) -> LRScheduler:

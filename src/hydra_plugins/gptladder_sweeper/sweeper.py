@@ -13,10 +13,10 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.system.files import replacing, sweep_staging
 from gptladder.runs.run import Run
-from gptladder.sweeps.jobs import Job, describe, load_report, refuse_if_hopeless, report, settle, unfinished
-from gptladder.sweeps.workers import told_of_signals
+from gptladder.sweeps.jobs import Job, describe, preload_report, raise_if_all_invalid, report, settle, unfinished
+from gptladder.sweeps.workers import forward_signals
+from gptladder.system.files import atomic_write, remove_stale_files
 
 
 class LadderSweeper(BasicSweeper):
@@ -34,13 +34,13 @@ class LadderSweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         jobs = self._jobs(arguments, loader, self.config)
         if self.config.plan:
-            from gptladder.sweeps.dry_run import show_plan
+            from gptladder.sweeps.dry_run import print_dry_run
 
-            return show_plan(jobs)
-        refuse_if_hopeless(jobs)
+            return print_dry_run(jobs)
+        raise_if_all_invalid(jobs)
         directory = Path(self.config.hydra.sweep.dir)
-        sweep_staging(directory)
-        with replacing(directory / "multirun.yaml") as file:
+        remove_stale_files(directory)
+        with atomic_write(directory / "multirun.yaml") as file:
             file.write(OmegaConf.to_yaml(self.config).encode())
         left = [job for job in jobs if job.prepare(fresh=self.config.fresh)]
         try:
@@ -58,8 +58,8 @@ class LadderSweeper(BasicSweeper):
         if isinstance(self.launcher, BasicLauncher):  # in this very process a job hears of signals itself
             self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
             return
-        Thread(target=load_report, daemon=True).start()
-        with told_of_signals([Run(job.directory) for job in jobs]):
+        Thread(target=preload_report, daemon=True).start()
+        with forward_signals([Run(job.directory) for job in jobs]):
             # The last first: on a ladder they take longest, and begun last one would run on alone.
             self.launcher.launch([job.overrides for job in reversed(jobs)], initial_job_idx=0)
 

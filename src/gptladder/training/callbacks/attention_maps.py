@@ -5,11 +5,11 @@ from __future__ import annotations
 import lightning.pytorch as L
 import numpy as np
 
-from gptladder.model.attention import attention_weights
-from gptladder.training.lightning_module import Learner
-from gptladder.training.loggers import writers
-from gptladder.evaluation.attention_maps import LONGEST, draw
 from gptladder.data.tokenizer import labels
+from gptladder.evaluation.attention_maps import LONGEST, draw
+from gptladder.model.attention import attention_weights
+from gptladder.training.lightning_module import LanguageModel
+from gptladder.training.loggers import writers
 
 
 class AttentionMaps(L.Callback):
@@ -18,7 +18,7 @@ class AttentionMaps(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if 0 < trainer.global_step < trainer.max_steps:
             return
-        assert isinstance(pl_module, Learner)
+        assert isinstance(pl_module, LanguageModel)
         for writer in writers(trainer):
             data = trainer.datamodule  # type: ignore[attr-defined]
             prompt = data.val_tokens[: min(data.block_size, LONGEST)].long()

@@ -10,10 +10,10 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gptladder.system.files import replacing
+from gptladder.system.files import atomic_write
 
 
-class FindLR(LearningRateFinder):
+class LRFinder(LearningRateFinder):
     """Lightning's range test: a few steps at ever higher rates, a picture, a suggestion, and the weights put back.
 
     The run ends there: nothing is trained with what was found unless the user says so.
@@ -45,8 +45,8 @@ class FindLR(LearningRateFinder):
         figure = Figure(figsize=(7, 4), layout="constrained")
         FigureCanvasAgg(figure)
         self.optimal_lr.plot(suggest=True, ax=figure.add_subplot())
-        with replacing(self.run_dir / "lr_find.png") as file:
+        with atomic_write(self.run_dir / "lr_find.png") as file:
             figure.savefig(file, format="png", dpi=120)
-        with replacing(self.run_dir / "lr_find.json") as file:
+        with atomic_write(self.run_dir / "lr_find.json") as file:
             file.write(json.dumps({"suggestion": suggestion, **self.optimal_lr.results}).encode())
         print(f"suggested: optimizer.lr={suggestion:.2g}   picture: {self.run_dir / 'lr_find.png'}")

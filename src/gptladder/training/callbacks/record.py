@@ -7,8 +7,8 @@ from typing import Any
 
 import lightning.pytorch as L
 
-from gptladder.training.lightning_module import Learner
 from gptladder.runs.run import Run
+from gptladder.training.lightning_module import LanguageModel
 
 
 class Record(L.Callback):
@@ -29,7 +29,7 @@ class Record(L.Callback):
             self.train_seconds += time.perf_counter() - self._resumed_at
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Learner)
+        assert isinstance(pl_module, LanguageModel)
         # In the result by the words of the run directory, in logs by those of TensorBoard.
         measures = {name.replace("/", "_"): value for name, value in pl_module.measures.items()}
         self.curve.append({"step": trainer.global_step, **measures})

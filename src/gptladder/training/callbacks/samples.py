@@ -7,11 +7,11 @@ from textwrap import indent
 import lightning.pytorch as L
 from torch import nn
 
-from gptladder.data.datamodule import TextData
-from gptladder.system.errors import UserError
-from gptladder.training.lightning_module import Learner
-from gptladder.training.loggers import writers
+from gptladder.data.datamodule import TextDataModule
 from gptladder.generation.sampling import texts
+from gptladder.system.errors import UserError
+from gptladder.training.lightning_module import LanguageModel
+from gptladder.training.loggers import writers
 
 
 class Samples(L.Callback):
@@ -31,7 +31,7 @@ class Samples(L.Callback):
         self.every_n_steps = every_n_steps
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Learner)
+        assert isinstance(pl_module, LanguageModel)
         if trainer.global_step % self.every_n_steps and trainer.global_step < trainer.max_steps:
             return
         for writer in writers(trainer):
@@ -41,7 +41,7 @@ class Samples(L.Callback):
             writer.add_text("sample", indent(text, "    "), trainer.global_step)
 
 
-def sample(net: nn.Module, data: TextData, n_tokens: int) -> str:
+def sample(net: nn.Module, data: TextDataModule, n_tokens: int) -> str:
     """What a net in evaluation mode writes when nothing is asked of it."""
     pieces = texts(net, data.tokenizer, "", n_samples=1, n_tokens=n_tokens, seed=1337, block_size=data.block_size)
     return "".join(pieces)

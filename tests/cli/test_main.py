@@ -1,0 +1,142 @@
+"""``python train.py`` as a user starts it: exit codes, one line for a mistake, and which directories are left."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.configs import CONF, ROOT, RUNGS, command
+
+TEXT = "Once, upon = a 'time'.\r\n" * 60
+
+
+def contents(directory: Path) -> dict[str, bytes | None]:
+    """Every path under a directory, with what the files hold."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
+
+
+def mistake(*arguments: str, cwd: Path) -> str:
+    """The one line that a mistake ends in; nothing else is printed and nothing is left behind."""
+    before = contents(cwd)
+    done = command("train.py", *arguments, cwd=cwd)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == "" or "-m" in arguments  # Hydra lists the jobs of a sweep
+    assert contents(cwd) == before
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["model=multihed"], ["model=multihed", "did you mean multihead?"]),
+        (["model=gpt", "model.n_hed=2"], ["model.n_hed", "did you mean model.n_head?"]),
+        (["data.path='a,b"], ["data.path='a,b", "quote"]),
+        (["model=bigram,gpt"], ["model=bigram,gpt", "-m"]),
+        (["model.block_size=???"], ["model.block_size", "must be given"]),
+        (["seed=abc"], ["seed=abc", "whole number"]),
+        (["optimizer.lr=-1"], ["optimizer.lr=-1", "above 0"]),
+        (["hydra.run.dir="], ["hydra.run.dir=", "name a directory"]),
+        (["resume=nowhere"], ["resume=nowhere", "config.yaml"]),
+        (["--colour"], ["--colour", "--help"]),
+        (["-m", "model=multihed,biggram"], ["model=multihed", "did you mean multihead?"]),
+        (["-m", "model.n_hed=1,2"], ["model.n_hed", "did you mean"]),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_in_the_command_is_one_line_and_leaves_nothing(
+    arguments: list[str], named: list[str], tmp_path: Path
+) -> None:
+    line = mistake(*arguments, cwd=tmp_path)
+    assert all(part in line for part in named), line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["model=gpt", "data=text", "data.path=short.txt"], ["model.block_size=256", "longer text"]),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_found_by_the_job_is_one_line_and_leaves_nothing(
+    arguments: list[str], named: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "short.txt").write_text(TEXT)
+    line = mistake(*arguments, cwd=tmp_path)
+    assert all(part in line for part in named), line
+
+
+def test_a_run_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / ".hydra" / "config.yaml").write_text("rung: gpt\n")
+    line = mistake("hydra.run.dir=run", cwd=tmp_path)
+    assert "already holds a run" in line
+    assert f"resume={tmp_path / 'run'}" in line
+
+
+def test_a_run_cannot_live_under_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot be made" in mistake("hydra.run.dir=file/run", cwd=tmp_path)
+
+
+def test_resume_takes_no_other_argument(tmp_path: Path) -> None:
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / ".hydra" / "config.yaml").write_text("rung: gpt\n")
+    assert "leave out seed=2" in mistake("resume=run", "seed=2", cwd=tmp_path)
+
+
+def test_names_with_spaces_quotes_commas_and_equal_signs_are_taken_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "my, text='x'.txt").write_bytes(TEXT.encode())
+    run = tmp_path / "a b" / "it's, c=d"
+    arguments = ["data=text", r"data.path='my, text=\'x\'.txt'", r"hydra.run.dir='a b/it\'s, c=d'"]
+    done = command("train.py", "trainer.max_steps=2", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a b", "my, text='x'.txt"]
+
+    before = contents(run)
+    again = command("train.py", f"resume={run.relative_to(tmp_path)}", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "is finished" in again.stdout
+    assert contents(run) == before
+
+
+def test_two_runs_started_together_get_two_directories(tmp_path: Path) -> None:
+    words = [sys.executable, str(ROOT / "train.py"), "trainer.max_steps=1", "logger=none"]
+    runs = [subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    assert len(list(tmp_path.glob("outputs/*/*-bigram*/result.json"))) == 2
+
+
+def test_a_sweep_gives_each_job_a_directory_of_its_own(tmp_path: Path) -> None:
+    arguments = ["-m", "model=bigram,embedding", "seed=1,2", "trainer.max_steps=1", "logger=none"]
+    done = command("train.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("outputs/multirun/*/result.json"))) == 4
+
+
+def test_a_config_can_be_looked_at_without_making_a_run(tmp_path: Path) -> None:
+    done = command("train.py", "--cfg", "job", "model=gpt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "n_layer: 6" in done.stdout
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["model=multihed"]], ids=" ".join)
+def test_help_and_mistakes_answer_before_torch_is_loaded(arguments: list[str], tmp_path: Path) -> None:
+    words = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), *arguments]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "gptladder.cli.main" in imported
+    assert not imported & {"torch", "lightning"}
+
+
+def test_help_mentions_every_group_and_choice(tmp_path: Path) -> None:
+    shown = command("train.py", "--help", cwd=tmp_path, COLUMNS="60").stdout
+    words = shown.split()
+    for group in (path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
+        assert f"{group.name}=" in words
+        assert {choice.stem for choice in group.glob("*.yaml")} <= set(words)
+    assert shown.index("bigram") < shown.index("multihead") < shown.index("gpt  ")
+    assert set(RUNGS) <= set(words)

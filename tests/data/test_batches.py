@@ -1,0 +1,140 @@
+"""Claims about how a split is cut into batches."""
+
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+
+from gptladder.data.batches import (
+    TOKENS_PER_FORWARD,
+    EstimateBatches,
+    RandomBatches,
+    SequenceLengthWarmup,
+    SequentialBatches,
+    ShuffledBatches,
+)
+
+TOKENS = torch.arange(200, dtype=torch.uint8)
+
+
+def test_y_is_x_one_token_further_on() -> None:
+    blocks = RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None)
+    x, y = next(iter(blocks))
+    assert x.shape == y.shape == (4, 8)
+    assert x.dtype == y.dtype == torch.int64
+    assert torch.equal(x + 1, y)
+
+
+def test_training_draws_what_the_lecture_draws() -> None:
+    torch.manual_seed(1337)
+    blocks = iter(RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None))
+    drawn = [next(blocks)[0] for _ in range(3)]
+    torch.manual_seed(1337)
+    for x in drawn:
+        offsets = torch.randint(len(TOKENS) - 8, (4,))
+        assert torch.equal(x, torch.stack([TOKENS[i : i + 8].long() for i in offsets]))
+
+
+def test_one_bulk_estimate_draws_what_200_small_batches_would() -> None:
+    torch.manual_seed(1)
+    bulk = torch.cat([x for x, _ in EstimateBatches(TOKENS, block_size=8, batch_size=4, n_batches=200, generator=None)])
+    torch.manual_seed(1)
+    small = iter(RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None))
+    assert torch.equal(bulk, torch.cat([next(small)[0] for _ in range(200)]))
+
+
+def test_every_offset_can_be_drawn_and_none_runs_over_the_end() -> None:
+    blocks = iter(RandomBatches(TOKENS[:11], block_size=8, batch_size=64, generator=None))
+    x, _ = next(blocks)
+    assert set(x[:, 0].tolist()) == {0, 1, 2}
+
+
+def shuffled(**options: Any) -> ShuffledBatches:
+    return ShuffledBatches(**{"tokens": TOKENS, "block_size": 8, "batch_size": 6, "seed": 3} | options)
+
+
+def test_shuffled_blocks_show_all_of_a_split_before_any_of_it_again() -> None:
+    blocks = shuffled()
+    shown = torch.cat([blocks.offsets for _ in islice(blocks, 12)])  # three epochs of 24 blocks
+    epochs = [sorted(epoch.tolist()) for epoch in shown.split(24)]
+    assert all(epoch == list(range(epoch[0], 200 - 8, 8))[:24] for epoch in epochs)
+    assert len({epoch[0] for epoch in epochs}) > 1  # each is cut elsewhere
+    assert shown[:24].tolist() != epochs[0]
+    assert all(torch.equal(x + 1, y) and x.shape == (6, 8) for x, y in islice(shuffled(), 12))
+
+
+@pytest.mark.parametrize("first", [1, 3, 4, 9, 50])
+def test_shuffled_blocks_go_on_as_if_never_stopped(first: int) -> None:
+    whole = [x for x, _ in islice(shuffled(batch_size=7), first + 5)]
+    rest = [x for x, _ in islice(shuffled(batch_size=7, first=first), 5)]
+    assert all(map(torch.equal, whole[first:], rest))
+
+
+@pytest.mark.parametrize("length", [9, 10, 16, 17])
+def test_shuffled_blocks_of_a_split_that_is_hardly_one_block_reach_all_its_places(length: int) -> None:
+    places = torch.cat([x[:, 0] for x, _ in islice(shuffled(tokens=TOKENS[:length]), 60)])
+    assert set(places.tolist()) == set(range(min(8, length - 8)))
+
+
+def test_shuffled_blocks_can_be_a_few_chosen_ones() -> None:
+    x, _ = next(iter(shuffled(only=3)))
+    assert sorted(x[:, 0].tolist()) == [0, 0, 95, 95, 191, 191]
+
+
+def test_growing_blocks_hold_the_same_tokens_cut_shorter_at_first() -> None:
+    whole = list(islice(shuffled(), 6))
+    cut = list(islice(SequenceLengthWarmup(shuffled(), sizes={4: 5, 2: 2}), 6))
+    assert [x.shape for x, _ in cut] == [(24, 2)] * 2 + [(12, 4)] * 3 + [(6, 8)]
+    for ours, theirs in zip(cut, whole, strict=True):
+        assert all(torch.equal(a.flatten(), b.flatten()) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_growing_blocks_go_on_as_if_never_stopped() -> None:
+    whole = [x for x, _ in islice(SequenceLengthWarmup(shuffled(), sizes={4: 5}), 8)]
+    rest = [x for x, _ in islice(SequenceLengthWarmup(shuffled(first=3), sizes={4: 5}, first=3), 5)]
+    assert all(map(torch.equal, whole[3:], rest))
+
+
+@pytest.mark.parametrize("length", [9, 10, 16, 17, 18, 200])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_consecutive_blocks_predict_every_token_but_the_first_once(length: int, world_size: int) -> None:
+    tokens = TOKENS[:length]
+    ranks = [SequentialBatches(tokens, block_size=8, rank=rank, world_size=world_size) for rank in range(world_size)]
+    batches = [batch for rank in ranks for batch in rank]
+    assert sum(len(rank) for rank in ranks) == len(batches)
+    assert sorted(torch.cat([y.flatten() for _, y in batches]).tolist()) == list(range(1, length))
+    assert all(torch.equal(x + 1, y) for x, y in batches)
+
+
+def test_ranks_share_one_global_batch_without_overlap() -> None:
+    def drawn(rank: int, world_size: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(5)
+        options = {"block_size": 8, "batch_size": 6, "generator": generator}
+        return next(iter(RandomBatches(TOKENS, **options, rank=rank, world_size=world_size)))[0]
+
+    def dealt(rank: int, world_size: int) -> torch.Tensor:
+        return next(iter(shuffled(rank=rank, world_size=world_size)))[0]
+
+    for draw in (drawn, dealt):
+        assert torch.equal(torch.cat([draw(0, 3), draw(1, 3), draw(2, 3)]), draw(0, 1))
+
+
+def test_ranks_share_one_estimate_without_overlap() -> None:
+    def draw(rank: int, world_size: int) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(5)
+        options = {"block_size": 8, "batch_size": 4, "n_batches": 5, "generator": generator}
+        blocks = EstimateBatches(TOKENS, **options, rank=rank, world_size=world_size)
+        batches = [x for x, _ in blocks]
+        assert len(blocks) == len(batches)
+        return torch.cat(batches).tolist()
+
+    assert sorted(draw(0, 2) + draw(1, 2)) == sorted(draw(0, 1))
+
+
+def test_a_large_vocabulary_goes_through_the_net_in_smaller_parts() -> None:
+    tokens = torch.arange(100_000)
+    few, many = (list(SequentialBatches(tokens, block_size=8, vocab_size=size)) for size in (65, 50_257))
+    assert max(x.numel() for x, _ in few) == TOKENS_PER_FORWARD
+    assert max(x.numel() for x, _ in many) * 50_257 <= 2**24
+    assert torch.equal(*(torch.cat([y.flatten() for _, y in blocks]) for blocks in (few, many)))

@@ -1,0 +1,126 @@
+"""What the trust tests share: a run that takes a second, its bits, and ways to stop it."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gptladder.data.text import tiny_shakespeare
+from gptladder.training.update import Update
+
+# What a clock or the command line says; everything else in a result is the same on every way to the last step.
+CIRCUMSTANCES = {"command", "git", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"}
+
+
+def small(directory: Path) -> tuple[str, ...]:
+    """Overrides of a run that has everything (dropout, samples, logs) and takes a second: a short text, few blocks."""
+    text = directory / "text.txt"
+    if not text.exists():
+        text.write_bytes(tiny_shakespeare()[:20_000].encode())
+    return (
+        "model=dropout",
+        "data=text",
+        f"data.path={text}",
+        "data.batch_size=4",
+        "callbacks.samples.n_tokens=3",
+        "trainer.max_steps=10",
+        "trainer.val_check_interval=4",
+        "trainer.log_every_n_steps=2",
+    )
+
+
+def read(run: Path) -> dict[str, Any]:
+    """The result on disk; empty where there is none."""
+    path = run / "result.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def result(run: Path) -> dict[str, Any]:
+    """What of a result must not depend on how often the run was stopped."""
+    return {key: value for key, value in read(run).items() if key not in CIRCUMSTANCES}
+
+
+def bits(run: Path) -> dict[str, Any]:
+    """Everything numerical in the last checkpoint: weights, moments, counters, random numbers, curve."""
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    kept = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step")}
+    kept["random"] = checkpoint["TextDataModule"]
+    kept["curve"] = next(state["curve"] for name, state in checkpoint["callbacks"].items() if "Record" in name)
+    return dict(_leaves(kept))
+
+
+def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two sets of bits are equal to the last one."""
+    assert any(isinstance(value, torch.Tensor) for value in one.values())
+    return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+
+
+def points(run: Path) -> tuple[Counter[tuple[int, str]], Counter[tuple[int, str]]]:
+    """How often each step and name is in ``metrics.csv`` and in TensorBoard."""
+    with (run / "metrics.csv").open() as file:
+        lines = Counter((int(row["step"]), row["name"]) for row in csv.DictReader(file))
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    shown = Counter((event.step, tag) for tag in events.Tags()["scalars"] for event in events.Scalars(tag))
+    return lines, shown
+
+
+def contents(directory: Path) -> dict[str, bytes | None]:
+    """Every path under a directory, with what the files hold."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
+
+
+def assert_same_run(run: Path, whole: Path) -> None:
+    """Both ended with the same bits, the same result, and every point once."""
+    assert result(run) == result(whole)
+    assert same_bits(bits(run), bits(whole))
+    assert (run / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    lines, shown = points(run)
+    assert set(lines.values()) == set(shown.values()) == {1}
+    assert lines == shown
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of ours handles it."""
+
+
+@contextmanager
+def killed_at(step: int, error: BaseException | None = None) -> Iterator[None]:
+    """A training in the body dies before it takes its step number ``step + 1``, counted from its start."""
+    taken, take = count(), Update.__call__
+    error = error or Killed()
+
+    def killed_step(self: Update, *arguments: Any) -> Any:
+        if next(taken) == step:
+            raise error
+        return take(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Update, "__call__", killed_step)
+        with pytest.raises(type(error)):
+            yield
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}/{key}")
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _leaves(part, f"{name}/{index}")
+    else:
+        yield name, value
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return bool(one == other)

@@ -1,0 +1,134 @@
+"""Files of others can be wrong, but they cannot run anything."""
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from helpers.malice import Malice
+from helpers.processes import Warm
+from helpers.runs import contents, small
+
+COMMANDS = {
+    "train": ("train.py", "resume=run"),
+    "generate": ("scripts/generate.py", "--run", "run"),
+    "evaluate": ("scripts/evaluate.py", "--run", "run"),
+    "export": ("scripts/export.py", "--run", "run"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the command."""
+    directory = tmp_path_factory.mktemp("trusted")
+    done = Warm("train.py", *small(directory), "hydra.run.dir=run", cwd=directory)
+    assert done.end() == 0, done.stderr
+    return directory / "run"
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it that says that it is not finished."""
+    shutil.copytree(whole, tmp_path / "run")
+    result = tmp_path / "run" / "result.json"
+    result.write_text(result.read_text().replace('"finished"', '"interrupted"'))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_runs_what_a_checkpoint_says(
+    name: str, plain: bool, run: Path, tmp_path: Path, tried: Callable[..., None]
+) -> None:
+    with (run / "checkpoints/last.ckpt").open("wb") as file:
+        (pickle.dump if plain else torch.save)({"gptladder": Malice(tmp_path / "proof")}, file)
+    before = contents(run)
+    done = Warm(*COMMANDS[name], cwd=tmp_path)
+    assert done.end() == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "last.ckpt cannot be read" in line
+    assert not (tmp_path / "proof").exists()
+    assert contents(run) == before
+    tried(hostile_files=1)
+
+
+def test_the_malice_is_real(tmp_path: Path) -> None:
+    torch.save(Malice(tmp_path / "proof"), tmp_path / "malice.ckpt")
+    torch.load(tmp_path / "malice.ckpt", weights_only=False)
+    assert (tmp_path / "proof").exists()
+
+
+def test_a_report_opens_no_checkpoint_and_shows_no_markup(
+    run: Path, tmp_path: Path, tried: Callable[..., None]
+) -> None:
+    torch.save({"gptladder": Malice(tmp_path / "proof")}, run / "checkpoints/last.ckpt")
+    result = run / "result.json"
+    result.write_text(result.read_text().replace('"model": "dropout"', '"model": "<script>alert(1)</script>"'))
+    done = Warm("scripts/report.py", ".", cwd=tmp_path)
+    assert done.end() == 0, done.stderr
+    assert not (tmp_path / "proof").exists()
+    assert "<script>alert(1)" not in (tmp_path / "report.html").read_text()
+    tried(hostile_files=2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": {"_target_": "os.mkdir", "path": "proof"}},
+        {"logger": {"csv": {"_target_": "gptladder.runs.run.os.mkdir", "path": "proof"}}},
+        {"hydra": {"callbacks": {"x": {"_target_": "os.mkdir", "path": "proof"}}}},
+        {"defaults": [{"model": "gpt"}]},
+        {"callbacks": {"x": [{"_target_": "${oc.env:HOME}"}]}},
+    ],
+    ids=["optimizer", "by way of ours", "hydra", "defaults", "interpolated"],
+)
+def test_a_recorded_config_builds_what_ours_build_and_nothing_else(
+    change: dict[str, object], run: Path, tmp_path: Path, tried: Callable[..., None]
+) -> None:
+    path = run / ".hydra/config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
+    before = contents(tmp_path)
+    done = Warm("train.py", "resume=run", cwd=tmp_path)
+    assert done.end() == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert contents(tmp_path) == before
+    tried(hostile_files=1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train.py", "resume=https://example.org/run"),
+        ("train.py", "data=text", "data.path=https://example.org/text"),
+        ("scripts/generate.py", "--checkpoint", "https://example.org/last.ckpt"),
+        ("scripts/evaluate.py", "--run", "https://example.org/run"),
+        ("scripts/report.py", "https://example.org/runs"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_fetched(words: tuple[str, ...], tmp_path: Path, tried: Callable[..., None]) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    done = Warm(*words, cwd=work)
+    assert done.end() == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(work.iterdir()) == []
+    tried(hostile_files=1)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"x"', b"\xff"])
+def test_a_damaged_record_is_refused_and_kept(
+    content: bytes, run: Path, tmp_path: Path, tried: Callable[..., None]
+) -> None:
+    (run / "result.json").write_bytes(content)
+    before = contents(run)
+    done = Warm("train.py", "resume=run", cwd=tmp_path)
+    assert done.end() == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "result.json is not readable" in line
+    assert contents(run) == before
+    tried(hostile_files=1)

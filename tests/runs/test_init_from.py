@@ -1,0 +1,165 @@
+"""Runs that start from other runs: what they take over, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from gptladder.data.text import tiny_shakespeare
+from gptladder.data.tokenizer import CharTokenizer
+from gptladder.evaluation.loss import exact_loss, validation_split
+from gptladder.runs.checkpoint import load_trained
+from gptladder.system.errors import UserError
+from helpers.configs import command, trained
+
+FEW = ["model=multihead", "trainer.val_check_interval=20", "data.estimate_batches=2", "logger=none", "data=text"]
+
+pytestmark = pytest.mark.xdist_group("start")
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A long text and a short one that it covers; a third with characters of its own."""
+    directory = tmp_path_factory.mktemp("texts")
+    shakespearean = tiny_shakespeare()
+    (directory / "first.txt").write_text(shakespearean[:400_000])
+    (directory / "second.txt").write_text(shakespearean[-20_000:])
+    (directory / "third.txt").write_text("Où est-ce, ô naïve? " * 100)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pretrained(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("pretrained") / "run"
+    trained(directory, *FEW, f"data.path={texts}/first.txt", "trainer.max_steps=400", "optimizer.lr=1e-2")
+    return directory
+
+
+def finetuned(run: Path, texts: Path, *more: str, text: str = "second", steps: int = 40) -> dict:
+    return trained(run, *FEW, f"data.path={texts}/{text}.txt", f"trainer.max_steps={steps}", *more)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_trained(run / "checkpoints/last.ckpt").net.state_dict()
+
+
+def test_pretraining_lowers_the_loss_at_equal_steps(pretrained: Path, texts: Path, tmp_path: Path) -> None:
+    scratch = finetuned(tmp_path / "scratch", texts)
+    tuned = finetuned(tmp_path / "tuned", texts, f"init_from={pretrained}")
+    assert tuned["step"] == scratch["step"]
+    assert tuned["val_loss"] < scratch["val_loss"] - 0.3
+
+
+def test_a_run_starts_where_the_other_ended(pretrained: Path, texts: Path, tmp_path: Path) -> None:
+    tuned = finetuned(tmp_path / "run", texts, f"init_from={pretrained}", steps=1)
+    before, after = (load_trained(run / "checkpoints/last.ckpt") for run in (pretrained, tmp_path / "run"))
+    loss = exact_loss(before.net, validation_split(after).tokens, block_size=8)
+    assert tuned["curve"][0]["step"] == 0
+    assert tuned["curve"][0]["val_loss"] == pytest.approx(loss, abs=1e-6)
+    assert after.tokenizer.state_dict() == before.tokenizer.state_dict()
+
+
+def test_an_export_is_as_good_a_start_as_the_run(pretrained: Path, texts: Path, tmp_path: Path) -> None:
+    done = command("scripts/export.py", "--run", str(pretrained), "--out", "export", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    by_run = finetuned(tmp_path / "a", texts, f"init_from={pretrained}", steps=2)
+    by_export = finetuned(tmp_path / "b", texts, f"init_from={tmp_path}/export/model.safetensors", steps=2)
+    assert by_export["config_hash"] == by_run["config_hash"]
+    assert all(torch.equal(weights(tmp_path / "a")[name], tensor) for name, tensor in weights(tmp_path / "b").items())
+
+
+def test_the_start_is_part_of_what_a_run_is(pretrained: Path, texts: Path, tmp_path: Path) -> None:
+    fresh = finetuned(tmp_path / "run", texts, steps=2)
+    with pytest.raises(UserError, match=r"init_from was null and is "):
+        finetuned(tmp_path / "run", texts, f"init_from={pretrained}", steps=2)
+    assert fresh["config_hash"] != finetuned(tmp_path / "b", texts, f"init_from={pretrained}", steps=2)["config_hash"]
+
+
+def test_a_finetuned_run_is_resumed_without_the_run_it_began_from(
+    pretrained: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gptladder.training.callbacks.samples import Samples
+
+    shutil.copytree(pretrained, tmp_path / "pre")
+    start = f"init_from={tmp_path}/pre"
+    finetuned(tmp_path / "whole", texts, start)
+
+    def stop(_: Samples, trainer, __) -> None:
+        if trainer.global_step == 40:
+            raise SystemExit(143)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Samples, "on_validation_end", stop)
+        with pytest.raises(SystemExit):
+            finetuned(tmp_path / "parts", texts, start)
+    assert json.loads((tmp_path / "parts/result.json").read_text())["status"] == "interrupted"
+    shutil.rmtree(tmp_path / "pre")
+    finetuned(tmp_path / "parts", texts, start)
+    assert all(
+        torch.equal(weights(tmp_path / "parts")[key], value) for key, value in weights(tmp_path / "whole").items()
+    )
+
+
+def test_a_union_keeps_the_rows_that_are_known_and_draws_the_others(
+    pretrained: Path, texts: Path, tmp_path: Path
+) -> None:
+    finetuned(
+        tmp_path / "run", texts, f"init_from={pretrained}", "init_from_vocabulary=union", "optimizer.lr=1e-30",
+        text="third", steps=1,
+    )  # fmt: skip
+    before, after = (load_trained(run / "checkpoints/last.ckpt") for run in (pretrained, tmp_path / "run"))
+    assert isinstance(before.tokenizer, CharTokenizer)
+    assert isinstance(after.tokenizer, CharTokenizer)
+    n_known = before.tokenizer.vocab_size
+    assert after.tokenizer.vocabulary == before.tokenizer.vocabulary + "ïôù"
+    old, new = before.net.state_dict(), after.net.state_dict()
+    for name, tensor in old.items():
+        rows = new[name][:n_known] if tensor.size(0) == n_known else new[name]
+        assert torch.allclose(rows, tensor, atol=1e-6), name
+    assert new["embedding.token.weight"][n_known:].std() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (["model.n_embd=64"], "model.n_embd was 32 and is 64"),
+        (["model.n_head=2"], "model.n_head was 4 and is 2"),
+        (["model.block_size=16"], "model.block_size was 8 and is 16"),
+        (["model=layernorm"], "model.n_layer was 1 and is 3"),
+        (["tokenizer=bpe"], "was trained with tokenizer=char"),
+        (["data.path=TEXTS/third.txt"], "the text has 3 others ('ï', 'ô', 'ù'): init_from_vocabulary=union"),
+        (["init_from_vocabulary=some"], "init_from_vocabulary=some must be refuse or union"),
+        (["init_from=nowhere"], "init_from=nowhere: there is no checkpoint nowhere"),
+        (["init_from=TEXTS/first.txt"], "first.txt cannot be read"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(
+    settings: list[str], named: str, pretrained: Path, texts: Path, tmp_path: Path
+) -> None:
+    settings = [word.replace("TEXTS", str(texts)) for word in settings]
+    start = [] if any(word.startswith("init_from=") for word in settings) else [f"init_from={pretrained}"]
+    with pytest.raises(Exception) as mistake:  # noqa: PT011
+        finetuned(tmp_path / "run", texts, *start, *settings)
+    assert named in str(mistake.value.__cause__ or mistake.value)
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_dropout_may_be_added_to_finetune(texts: Path, tmp_path: Path) -> None:
+    few = [word for word in FEW if not word.startswith("model=")]
+    for run, rung, *more in (("a", "layernorm"), ("b", "dropout", f"init_from={tmp_path}/a")):
+        path = [f"data.path={texts}/second.txt", "trainer.max_steps=1", f"model={rung}"]
+        assert trained(tmp_path / run, *few, *path, *more)["status"] == "finished"
+
+
+def test_the_command_line_takes_a_relative_start_and_says_a_mistake_in_one_line(pretrained: Path, texts: Path) -> None:
+    words = [*FEW, "data.path=second.txt", "trainer.max_steps=1", "hydra.run.dir=tuned"]
+    shutil.copytree(pretrained, texts / "pre")
+    missing = command("train.py", *words, "init_from=absent", cwd=texts)
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("error: init_from=absent: there is no checkpoint absent")
+    assert missing.stderr.count("\n") == 1
+    assert not (texts / "tuned").exists()
+    done = command("train.py", *words, "init_from=pre", cwd=texts)
+    assert done.returncode == 0, done.stderr

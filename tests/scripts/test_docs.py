@@ -1,0 +1,49 @@
+"""Every command of the docs runs, as a user would paste it, with training cut short."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.configs import ROOT
+
+PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if "```console" in path.read_text())
+
+# Pasted into a checkout of one's own; `debug=fast` comes last and wins, so that each training takes seconds.
+SHELL = """
+set -euo pipefail
+python() {
+    case "$*" in
+        *resume=* | *debug=* | *experiment=lr_find* | *plan=true*) command python "$@" ;;
+        train.py*) command python "$@" debug=fast ;;
+        *) command python "$@" ;;
+    esac
+}
+"""
+
+
+def commands(page: Path) -> str:
+    return "\n".join(re.findall(r"^```console\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+
+
+def test_the_docs_have_commands() -> None:
+    assert len(PAGES) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    for name in ("conf", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "train.py", tmp_path)
+    for name in ("my.txt", "other.txt"):
+        (tmp_path / name).write_text((ROOT / "README.md").read_text() * 3)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", SHELL + commands(page)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

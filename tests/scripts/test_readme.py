@@ -1,0 +1,44 @@
+"""Claims about the README: its table is generated, and what it names exists."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from helpers.configs import ROOT
+
+README = (ROOT / "README.md").read_text()
+HEADINGS = ("rung", "what changed", "parameters", "val estimate", "published", "verdict", "exact val loss")
+MEASURED = ("val_estimate", "val_loss")
+FILES = sorted(set(re.findall(r"(?:\]\(|`)((?:docs|src|tests|scripts|conf)/[\w./-]+)", README)))
+
+
+def ladder_table() -> str:
+    """The table of the README, made from ``docs/table.csv``; print it to paste it."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|---:|---:|---:|---|---:|"]
+    with (ROOT / "docs" / "table.csv").open() as file:
+        for row in csv.DictReader(file):
+            estimate, exact = (f"{float(row[key]):.4f} ± {float(row[key + '_std']):.4f}" for key in MEASURED)
+            published = f"{float(row['published_val']):.4f}" if row["published_val"] else "—"
+            verdict = row["status"] if row["published_val"] else "—"
+            params = f"{float(row['params']):,.0f}"
+            cells = (row["label"], row["changed"], params, estimate, published, verdict, exact)
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def test_the_ladder_table_is_the_generated_one() -> None:
+    assert ladder_table() in README
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"(?:\]\(|`)((?:docs|src|tests|scripts|conf)/[\w./-]+)", README)))
+)
+def test_every_file_that_the_readme_names_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", README))))
+def test_every_test_that_the_readme_names_exists(name: str) -> None:
+    assert any(f"def {name}(" in path.read_text() for path in Path(ROOT / "tests").glob("test_*.py"))

@@ -1,0 +1,88 @@
+"""``scripts/generate.py`` and ``scripts/evaluate.py``: what they print, and one line for a mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.configs import ROOT, assert_refused, ran
+
+pytestmark = pytest.mark.xdist_group("finished_run")  # one process makes the run for all of them
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("generate.py", "--run"),
+        ("generate.py --run RUN --tokens many", "--tokens"),
+        ("generate.py --run RUN --tokens -1", "tokens=-1"),
+        ("generate.py --run RUN --samples 0", "samples=0"),
+        ("generate.py --run RUN --temperature -1", "temperature=-1.0"),
+        ("generate.py --run RUN --temperature nan", "temperature=nan"),
+        ("generate.py --run RUN --top-k 0", "top_k=0"),
+        ("generate.py --run RUN --seed -1", "seed=-1"),
+        ("generate.py --run RUN --prompt né", "character 'é' at position 1"),
+        ("generate.py --run .", "there is no checkpoint checkpoints/last.ckpt"),
+        ("generate.py --checkpoint absent.ckpt", "absent.ckpt"),
+        ("generate.py --checkpoint text.txt", "text.txt"),
+        ("evaluate.py --run .", "there is no checkpoint checkpoints/last.ckpt"),
+        ("evaluate.py --run RUN --text absent.txt", "--text=absent.txt"),
+        ("evaluate.py --run RUN --text empty.txt", "--text=empty.txt is empty"),
+        ("evaluate.py --run RUN --text letter.txt", "1 tokens"),
+        ("evaluate.py --run RUN --text text.txt", "character 'é' at position 1"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr(
+    words: str,
+    named: str,
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"text.txt": "né", "empty.txt": "", "letter.txt": "a"}.items():
+        Path(name).write_text(text)
+    name, _, words = words.replace("RUN", str(finished_run)).partition(" ")
+    assert_refused(name, words, named=named, monkeypatch=monkeypatch, capsys=capsys)
+
+
+def test_generate_prints_the_text_and_nothing_else(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran("generate.py", "--run", str(finished_run), "--prompt", "ROMEO:", "--tokens", "30", monkeypatch=monkeypatch)
+    printed = capsys.readouterr()
+    assert printed.out.startswith("ROMEO:")
+    assert len(printed.out) == len("ROMEO:") + 30 + len("\n")
+    assert printed.err == ""
+
+
+def test_a_reader_that_leaves_early_ends_generate_quietly(finished_run: Path) -> None:
+    words = [sys.executable, str(ROOT / "scripts" / "generate.py"), "--run", str(finished_run), "--tokens", "1000000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stderr is not None
+        assert len(writer.stdout.read(10)) == 10
+        writer.stdout.close()
+        assert writer.stderr.read() == b""
+        assert writer.wait(timeout=60) == 1
+
+
+def test_evaluate_finds_the_exact_loss_that_training_recorded(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran("evaluate.py", "--run", str(finished_run), "--json", monkeypatch=monkeypatch)
+    figures = json.loads(capsys.readouterr().out)
+    result = json.loads((finished_run / "result.json").read_text())
+    assert figures["val_loss"] == pytest.approx(result["val_loss"], abs=1e-6)
+    assert figures["val_bits_per_char"] == pytest.approx(result["val_bits_per_char"], abs=1e-6)
+
+
+def test_evaluate_measures_another_text(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text("shall")  # shorter than a block
+    ran("evaluate.py", "--run", str(finished_run), "--text", str(tmp_path / "text.txt"), monkeypatch=monkeypatch)
+    assert "over 4 predictions" in capsys.readouterr().out

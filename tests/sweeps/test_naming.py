@@ -1,0 +1,67 @@
+"""Names of jobs: readable, the same on every launch, never shared."""
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptladder.runs.naming import SHORT_GROUPS, flatten, job_name, quote_override
+from helpers.configs import RUNGS, composed
+
+
+def test_a_job_is_named_by_what_sets_it_apart() -> None:
+    overrides = ["sweep=mine", "seed=2", "optimizer.lr=0.01", "model=layernorm"]
+    assert job_name("layernorm", overrides) == "layernorm-lr0.01-seed2"
+
+
+def test_the_order_of_the_words_does_not_rename_a_job() -> None:
+    assert job_name("gpt", ["seed=1", "data.split=0.5"]) == job_name("gpt", ["data.split=0.5", "seed=1"])
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_the_last_part_of_a_key_tells_short_groups_apart(rung: str) -> None:
+    config = composed(f"model={rung}")
+    # `data.block_size` is always that of the model.
+    names = [key for group in SHORT_GROUPS for key in config[group] if key[0] != "_" and (group, key) != _TWIN]
+    assert len(set(names)) == len(names)
+
+
+_TWIN = ("data", "block_size")
+
+
+settings = st.dictionaries(
+    st.sampled_from(["seed", "data.path", "optimizer.lr", "trainer.max_steps", "model.n_head"]),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
+    max_size=4,
+)
+
+
+@given(settings, settings)
+def test_two_jobs_never_share_a_name(one: dict[str, str], other: dict[str, str]) -> None:
+    names = [job_name("gpt", [f"{key}={value}" for key, value in job.items()]) for job in (one, other)]
+    assert (names[0] == names[1]) == (one == other)
+
+
+@given(settings)
+def test_a_name_can_stand_in_any_file_system(job: dict[str, str]) -> None:
+    name = job_name("gpt", [f"{key}={value}" for key, value in job.items()])
+    assert Path(name).name == name
+    assert len(name.encode()) <= 255
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="$\r\n\0"), min_size=1))
+def test_a_quoted_value_reaches_the_config_as_it_is(value: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"key={quote_override(value)}"])
+    assert override.value() == value
+
+
+def test_leaves_are_the_dotted_keys_of_a_config() -> None:
+    assert dict(flatten({"a": {"b": {"c": 1}}, "d": [2]})) == {"a.b.c": 1, "d": [2]}
+
+
+def test_what_is_said_of_the_launch_names_no_other_directory() -> None:
+    for overrides in (["seed=1"], ["data.path=/a b/c.txt", "seed=1"]):
+        launched = [*overrides, "fresh=true", "launcher=joblib", "sweep=other", "plan=true"]
+        assert job_name("bigram", launched) == job_name("bigram", overrides)

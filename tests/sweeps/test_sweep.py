@@ -1,0 +1,151 @@
+"""Claims about sweeps, made through the command: nothing is done twice, nothing is lost, every failure is named."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from helpers.configs import ROOT, command
+from helpers.sweeps import results, table
+
+SHORT = ["trainer.max_steps=10", "trainer.val_check_interval=5", "callbacks.samples.n_tokens=5"]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of four jobs, one of which names no rung."""
+    directory = tmp_path_factory.mktemp("mixed")
+    rungs = "model=bigram,embedding,nonsense,multihead"
+    done = command("train.py", "-m", rungs, *SHORT, "sweep=mixed", cwd=directory)
+    assert done.returncode == 1, done.stderr
+    assert "1 of 4 jobs did not finish" in done.stderr
+    assert "model=nonsense does not exist" in done.stderr
+    return directory / "outputs" / "mixed"
+
+
+@pytest.mark.xdist_group("sweep")
+def test_a_job_that_fails_leaves_the_others_finished_and_is_in_the_table(mixed: Path) -> None:
+    statuses = {result["model"]: result["status"] for result in results(mixed).values()}
+    assert statuses == {"bigram": "finished", "embedding": "finished", "nonsense": "failed", "multihead": "finished"}
+    failed = next(result for result in results(mixed).values() if result["model"] == "nonsense")
+    assert "did you mean" in failed["error"] or "there are" in failed["error"]
+    assert "FAILED" in (mixed / "table.md").read_text()
+    assert len(table(mixed)) == 4
+
+
+@pytest.mark.xdist_group("sweep")
+def test_the_same_command_again_trains_nothing_that_is_finished(mixed: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in mixed.glob("*/checkpoints/*.ckpt")}
+    rungs = "model=bigram,embedding,nonsense,multihead"
+    done = command("train.py", "-m", rungs, *SHORT, "sweep=mixed", cwd=mixed.parents[1])
+    assert done.returncode == 1
+    assert {path: path.stat().st_mtime_ns for path in mixed.glob("*/checkpoints/*.ckpt")} == before
+
+
+@pytest.mark.xdist_group("sweep")
+def test_an_experiment_sweeps_without_being_told_and_its_lists_can_be_replaced(tmp_path: Path) -> None:
+    done = command("train.py", "experiment=ladder", "model=bigram,average", "seed=1,2", *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ladder = tmp_path / "outputs" / "ladder"
+    assert sorted(results(ladder)) == [
+        f"{rung}-callbacks.samples.n_tokens5-seed{seed}-max_steps10-val_check_interval5"
+        for rung in ("average", "bigram")
+        for seed in (1, 2)
+    ]
+    for name in ("table.md", "table.csv", "table.tex", "curves.png", "ladder.png", "report.html"):
+        assert (ladder / name).stat().st_size > 0
+    again = command("train.py", "experiment=ladder", "model=bigram", "seed=1", *SHORT, "fresh=true", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert len(results(ladder)) == 4
+
+
+@pytest.mark.xdist_group("sweep")
+def test_a_plan_builds_every_job_and_trains_none(tmp_path: Path) -> None:
+    planned = command("train.py", "experiment=off_ladder", "plan=true", "model.n_embd=30", cwd=tmp_path)
+    assert planned.returncode == 1
+    assert "9 jobs, nothing trained" in planned.stdout
+    assert "8 of 9 jobs have a mistake" in planned.stderr
+    assert "model.n_embd=30 is not divisible by model.n_head=4" in planned.stderr
+    assert not list(tmp_path.glob("outputs/**/result.json"))
+
+
+@pytest.mark.xdist_group("sweep")
+def test_a_loss_that_is_no_number_fails_the_run(tmp_path: Path) -> None:
+    done = command("train.py", "-m", "model=multihead", "optimizer.lr=1e30", *SHORT, cwd=tmp_path)
+    assert done.returncode == 1
+    (result,) = results(tmp_path / "outputs" / "multirun").values()
+    assert result["status"] == "failed"
+    assert "FloatingPointError" in result["error"]
+    assert "lower optimizer.lr" in done.stderr
+
+
+def killed(arguments: list[str], directory: Path, seconds: float) -> None:
+    """Start a sweep and kill it with all its workers after some seconds."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=directory,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_three_times_ends_with_the_table_of_an_undisturbed_one(tmp_path: Path) -> None:
+    arguments = ["experiment=ladder", "model=bigram,multihead,dropout", "trainer.max_steps=1500"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for directory in (whole, cut):
+        directory.mkdir()
+    assert command("train.py", *arguments, cwd=whole).returncode == 0
+    draws = random.Random(7)
+    for _ in range(3):
+        killed(arguments, cut, draws.uniform(7, 14))
+    done = command("train.py", *arguments, cwd=cut)
+    assert done.returncode == 0, done.stderr
+    tables = [table(directory / "outputs" / "ladder") for directory in (whole, cut)]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "plugin"),
+    [
+        ("basic", "hydra"),
+        ("joblib", "hydra_plugins.hydra_joblib_launcher"),
+        ("submitit_local", "hydra_plugins.hydra_submitit_launcher"),
+        ("ray", "hydra_plugins.hydra_ray_launcher"),
+    ],
+)
+def test_every_launcher_runs_the_jobs(launcher: str, plugin: str, tmp_path: Path) -> None:
+    if not _installed(plugin):
+        pytest.skip(f"launcher={launcher} needs its extra: pip install 'gpt-ladder[slurm,ray]'")
+    words = ["-m", "model=bigram,embedding", f"launcher={launcher}", *SHORT]
+    done = command("train.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    statuses = [result["status"] for result in results(tmp_path / "outputs" / "multirun").values()]
+    assert statuses == ["finished", "finished"]
+
+
+@pytest.mark.slow
+def test_a_search_reports_its_best_trial(tmp_path: Path) -> None:
+    if not _installed("hydra_plugins.hydra_optuna_sweeper"):
+        pytest.skip("experiment=search needs its extra: pip install 'gpt-ladder[search]'")
+    done = command("train.py", "experiment=search", "hydra.sweeper.n_trials=2", *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "outputs" / "search" / "optimization_results.yaml").exists()
+
+
+def _installed(plugin: str) -> bool:
+    try:
+        return find_spec(plugin) is not None
+    except ModuleNotFoundError:
+        return False

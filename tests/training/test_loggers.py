@@ -1,0 +1,196 @@
+"""What a run leaves in TensorBoard and in metrics.csv: everything, once, also after a kill."""
+
+import csv
+import gc
+from collections import Counter
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams import metadata
+
+from gptladder.training.loggers import CSV, TensorBoard
+from gptladder.training.update import Update
+from helpers.configs import trained
+
+SHORT = (
+    "model=singlehead",
+    "trainer.max_steps=10",
+    "trainer.val_check_interval=4",
+    "trainer.log_every_n_steps=2",
+    "callbacks.samples.every_n_steps=2",
+)
+EVALUATIONS = [0, 4, 8, 10]
+MEASURED = {"train/estimate", "val/estimate", "val/loss"}
+TRAINED = {"train/loss", "lr", "tokens"}
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of ours handles it."""
+
+
+def events(run_dir: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def tensorboard_points(run_dir: Path) -> Counter[tuple[int, str]]:
+    read = events(run_dir)
+    return Counter((event.step, tag) for tag in read.Tags()["scalars"] for event in read.Scalars(tag))
+
+
+def csv_points(run_dir: Path) -> Counter[tuple[int, str]]:
+    with (run_dir / "metrics.csv").open() as file:
+        return Counter((int(row["step"]), row["name"]) for row in csv.DictReader(file))
+
+
+def all_points_once() -> Counter[tuple[int, str]]:
+    evaluated = [(step, name) for step in EVALUATIONS for name in MEASURED]
+    return Counter(evaluated + [(step, name) for step in range(2, 11, 2) for name in TRAINED])
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("run")
+    trained(directory, *SHORT)
+    return directory
+
+
+def killed_and_resumed(run_dir: Path, monkeypatch: pytest.MonkeyPatch, *, at: int) -> None:
+    steps, step = count(), Update.__call__
+
+    def killed_step(self: Update, *arguments: Any) -> Any:
+        if next(steps) == at:
+            raise Killed
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Update, "__call__", killed_step)
+        with pytest.raises(Killed):
+            trained(run_dir, *SHORT)
+    assert (run_dir / "checkpoints/last.ckpt").exists() == (at >= 4)
+    trained(run_dir, *SHORT)
+
+
+def test_every_evaluation_is_in_tensorboard_once(run_dir: Path) -> None:
+    assert tensorboard_points(run_dir) == all_points_once()
+
+
+def test_every_point_is_in_the_csv_once(run_dir: Path) -> None:
+    assert csv_points(run_dir) == all_points_once()
+
+
+def test_tensorboard_and_csv_hold_the_numbers_of_the_result(tmp_path: Path) -> None:
+    curve = trained(tmp_path, *SHORT)["curve"]
+    read = events(tmp_path)
+    with (tmp_path / "metrics.csv").open() as file:
+        written = {(int(row["step"]), row["name"]): float(row["value"]) for row in csv.DictReader(file)}
+    for key, name in {
+        "train_estimate": "train/estimate",
+        "val_estimate": "val/estimate",
+        "val_loss": "val/loss",
+    }.items():
+        expected = {point["step"]: point[key] for point in curve}
+        assert {event.step: event.value for event in read.Scalars(name)} == pytest.approx(expected, abs=1e-6)
+        assert {step: written[step, name] for step in EVALUATIONS} == pytest.approx(expected, abs=1e-6)
+
+
+def test_tokens_are_those_of_the_steps_taken(run_dir: Path) -> None:
+    assert {event.step: event.value for event in events(run_dir).Scalars("tokens")} == {
+        step: step * 32 * 8 for step in range(2, 11, 2)
+    }
+
+
+def test_an_uninterrupted_run_has_one_event_file(run_dir: Path) -> None:
+    assert len(list((run_dir / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.parametrize("at", [3, 4, 5, 7, 9])
+def test_a_resumed_run_shows_every_point_once(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_and_resumed(tmp_path, monkeypatch, at=at)
+    assert csv_points(tmp_path) == all_points_once()
+    assert tensorboard_points(tmp_path) == all_points_once()
+
+
+def test_a_resumed_run_keeps_every_sample_and_map_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_and_resumed(tmp_path, monkeypatch, at=9)
+    read = events(tmp_path)
+    assert [event.step for event in read.Tensors("sample/text_summary")] == EVALUATIONS
+    assert [event.step for event in read.Images("attention/layer 1")] == [0, 10]
+
+
+def test_an_evaluation_is_on_disk_before_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[int, Counter[tuple[int, str]]] = {}
+
+    def look(self: Any, trainer: Any, *_: Any) -> None:
+        seen[trainer.global_step] = tensorboard_points(tmp_path)
+        assert events(tmp_path).Tensors("sample/text_summary")[-1].step == trainer.global_step
+
+    monkeypatch.setattr("lightning.pytorch.callbacks.ModelCheckpoint._save_last_checkpoint", look)
+    trained(tmp_path, *SHORT)
+    assert set(seen) == set(EVALUATIONS[1:])
+    for step, points in seen.items():
+        assert {name for at, name in points if at == step} == MEASURED | TRAINED
+
+
+def test_a_half_written_event_is_dropped(run_dir: Path, tmp_path: Path) -> None:
+    (whole,) = (run_dir / "tensorboard").iterdir()
+    torn = tmp_path / "tensorboard" / whole.name
+    torn.parent.mkdir()
+    torn.write_bytes(whole.read_bytes()[:-7])
+    TensorBoard(run_dir=str(tmp_path)).truncate_after(8)
+    steps = {event.step for event in LegacyEventFileLoader(str(torn)).Load()}
+    assert steps == {0, 2, 4, 6, 8}
+    assert list(torn.parent.iterdir()) == [torn]
+
+
+def test_a_half_written_line_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,name,value\n2,lr,0.1\n4,val/loss,2.5\n6,lr,0.1\n6,l")
+    CSV(run_dir=str(tmp_path)).truncate_after(4)
+    assert (tmp_path / "metrics.csv").read_text() == "step,name,value\n2,lr,0.1\n4,val/loss,2.5\n"
+
+
+def test_train_and_val_of_one_quantity_share_a_chart(run_dir: Path) -> None:
+    (event,) = events(run_dir).Tensors("custom_scalars__config__")
+    (category,) = Layout.FromString(event.tensor_proto.string_val[0]).category
+    assert {chart.title: list(chart.multiline.tag) for chart in category.chart} == {
+        "estimate": ["train/estimate", "val/estimate"],
+        "loss": ["train/loss", "val/loss"],
+    }
+
+
+def test_the_hyperparameters_are_shown_and_leave_the_columns_to_the_sweep(run_dir: Path) -> None:
+    summary = events(run_dir).summary_metadata
+    content = summary[metadata.SESSION_START_INFO_TAG].plugin_data.content
+    shown = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert shown["rung"].string_value == "singlehead"
+    assert {name: shown[name].number_value for name in ("seed", "n_layer", "head_size", "batch_size", "lr")} == {
+        "seed": 1337,
+        "n_layer": 1,
+        "head_size": 16,
+        "batch_size": 32,
+        "lr": 1e-3,
+    }
+    assert metadata.EXPERIMENT_TAG not in summary
+    assert "hp_metric" not in events(run_dir).Tags()["scalars"]
+
+
+def test_an_event_file_is_closed_with_its_logger(tmp_path: Path) -> None:
+    logger = TensorBoard(run_dir=str(tmp_path))
+    writer = logger.experiment
+    logger.finalize("success")
+    assert writer.file_writer is not None
+    del logger
+    gc.collect()
+    assert writer.file_writer is None
+
+
+def test_no_logger_is_needed(tmp_path: Path) -> None:
+    trained(tmp_path, *SHORT, "logger=none")
+    assert not (tmp_path / "tensorboard").exists()
+    assert not (tmp_path / "metrics.csv").exists()
