@@ -46,17 +46,18 @@ def main() -> None:
 
 def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, Tokenizer, int]:
     """Training and validation split, their tokenizer, and the block size to compare with."""
-    from gptladder.data.batches import split_tokens
-    from gptladder.data.text import read_text, tiny_shakespeare
+    from gptladder.data.text import open_corpus, tiny_shakespeare_corpus
+    from gptladder.data.token_cache import encode_splits
     from gptladder.data.tokenizer import CharTokenizer
     from gptladder.runs.checkpoint import load_trained, recorded_tokens
 
     if run is not None:
         trained = load_trained(run / "checkpoints" / "last.ckpt")
         return *recorded_tokens(trained), trained.tokenizer, trained.block_size
-    corpus = tiny_shakespeare() if text is None else read_text(text, key="--text")
-    tokenizer = CharTokenizer.from_text(corpus)
-    return *split_tokens(tokenizer.encode(corpus), 0.9), tokenizer, BLOCK_SIZE
+    corpus = tiny_shakespeare_corpus() if text is None else open_corpus(text, key="--text")
+    splits = corpus.split(0.9)
+    tokenizer = CharTokenizer.from_text(*splits)
+    return *encode_splits(*splits, tokenizer, cache=False), tokenizer, BLOCK_SIZE
 
 
 def figures(order: int, train: Tensor, val: Tensor, tokenizer: Tokenizer, block_size: int) -> dict[str, float]:

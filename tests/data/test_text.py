@@ -1,4 +1,4 @@
-"""Text is read as it is on disk, and refused with the reason."""
+"""Text files are read unchanged, or refused with the reason."""
 
 import io
 from pathlib import Path
@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptladder.data import text as text_module
-from gptladder.data.text import Text, TextFile, open_corpus, read_text, sha256, tiny_shakespeare
+from gptladder.data.text import Corpus, TextFile, open_corpus, read_text, sha256, tiny_shakespeare
 from gptladder.system.errors import UserError
 
 
-def test_shakespeare_is_the_lectures() -> None:
+def test_tiny_shakespeare_is_the_published_file() -> None:
     text = tiny_shakespeare()
     assert len(text) == 1_115_394
     assert len(set(text)) == 65
@@ -37,23 +37,21 @@ def test_every_character_is_kept(text: str, tmp_path: Path) -> None:
         ("aé".encode()[:-1], "is not UTF-8: byte 0xc3 at offset 1"),
     ],
 )
-def test_a_text_that_cannot_be_used_is_named_with_the_reason(
-    content: bytes | None, reason: str, tmp_path: Path
-) -> None:
+def test_an_unusable_file_is_named_with_the_reason(content: bytes | None, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError) as mistake:
+    with pytest.raises(UserError) as error:
         read_text(path)
-    assert f"data.path={path} {reason}" in str(mistake.value)
+    assert f"data.path={path} {reason}" in str(error.value)
 
 
-def test_a_directory_is_no_text(tmp_path: Path) -> None:
+def test_a_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--text=.* is a directory: name one text file"):
         read_text(tmp_path, key="--text")
 
 
-def test_files_that_a_pattern_matches_are_joined_in_the_order_of_their_paths(tmp_path: Path) -> None:
+def test_files_matching_a_pattern_are_joined_in_path_order(tmp_path: Path) -> None:
     for name, content in {"b.txt": "two", "a.txt": "oné\n", "c/d.txt": "three", "notes.md": "no"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
@@ -62,18 +60,18 @@ def test_files_that_a_pattern_matches_are_joined_in_the_order_of_their_paths(tmp
     assert open_corpus(tmp_path / "*.txt").sha256 == sha256("oné\ntwo")
 
 
-def test_a_file_whose_name_is_a_pattern_is_that_file(tmp_path: Path) -> None:
+def test_an_existing_file_wins_over_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "a[1].txt").write_text("brackets")
     (tmp_path / "a1.txt").write_text("one")
     assert read_text(tmp_path / "a[1].txt") == "brackets"
 
 
-def test_a_pattern_that_matches_nothing_is_a_mistake(tmp_path: Path) -> None:
+def test_a_pattern_without_matches_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.path=.*\*\.txt matches no file: check the pattern"):
         read_text(tmp_path / "*.txt")
 
 
-def test_of_several_files_the_one_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+def test_the_error_names_the_file_that_is_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("fine")
     (tmp_path / "b.txt").write_bytes(b"abc\xff")
     with pytest.raises(UserError, match=r"b\.txt is not UTF-8: byte 0xff at offset 3"):
@@ -81,27 +79,27 @@ def test_of_several_files_the_one_that_is_not_utf8_is_named(tmp_path: Path) -> N
 
 
 @given(st.text(min_size=1), st.integers(1, 7), st.floats(0.01, 0.99))
-def test_a_text_read_in_blocks_is_the_text(text: str, size: int, share: float) -> None:
+def test_a_corpus_read_in_chunks_equals_the_text(text: str, size: int, fraction: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module, "BLOCK", size)
-        whole = Text.of([TextFile("text", lambda: io.BytesIO(text.encode()))])
-        train, val = whole.split(share)
-        assert (len(whole), whole.sha256) == (len(text), sha256(text))
-        assert ("".join(whole), "".join(train) + "".join(val)) == (text, text)
-        assert "".join(train) == text[: int(share * len(text))]
+        patch.setattr(text_module, "READ_SIZE", size)
+        corpus = Corpus.from_files([TextFile("text", lambda: io.BytesIO(text.encode()))])
+        train, val = corpus.split(fraction)
+        assert (len(corpus), corpus.sha256) == (len(text), sha256(text))
+        assert ("".join(corpus), "".join(train) + "".join(val)) == (text, text)
+        assert "".join(train) == text[: int(fraction * len(text))]
 
 
-def test_a_broken_character_is_found_at_its_offset_wherever_blocks_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_utf8_is_reported_at_its_offset_for_every_read_size(monkeypatch: pytest.MonkeyPatch) -> None:
     content = "aé𝄞".encode() * 3 + b"\xf0\x9d" + b"z" * 9
     for size in range(1, 12):
-        monkeypatch.setattr(text_module, "BLOCK", size)
+        monkeypatch.setattr(text_module, "READ_SIZE", size)
         with pytest.raises(UserError, match="byte 0xf0 at offset 21"):
-            Text.of([TextFile("text", lambda: io.BytesIO(content))])
+            Corpus.from_files([TextFile("text", lambda: io.BytesIO(content))])
 
 
-def test_a_text_without_white_space_is_cut_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_module, "BLOCK", 10)
+def test_a_corpus_without_white_space_is_still_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_module, "READ_SIZE", 10)
     monkeypatch.setattr(text_module, "MAX_PIECE_CHARS", 30)
-    pieces = list(Text.of([TextFile("text", lambda: io.BytesIO(b"x" * 200))]))
+    pieces = list(Corpus.from_files([TextFile("text", lambda: io.BytesIO(b"x" * 200))]))
     assert "".join(pieces) == "x" * 200
     assert max(map(len, pieces)) <= 40

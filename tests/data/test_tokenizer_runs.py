@@ -1,4 +1,4 @@
-"""Runs with every tokenizer: trained, stopped, resumed, sampled, measured and reported."""
+"""Runs with every tokenizer: training, resuming, sampling, evaluation and reports."""
 
 import json
 import math
@@ -45,7 +45,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=TOKENIZERS)
 def run(request: pytest.FixtureRequest, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, in a directory that is named after its tokenizer."""
+    """A finished run, in a directory named after its tokenizer."""
     directory: Path = tmp_path_factory.mktemp("runs") / request.param
     trained(directory, *settings(request.param, text))
     return directory
@@ -55,25 +55,25 @@ def settings(kind: str, text: Path) -> list[str]:
     return [*SHORT, *TOKENIZERS[kind], "data=text", f"data.path={text}"]
 
 
-def test_bits_a_character_take_the_tokens_of_a_character_into_account(run: Path) -> None:
+def test_bits_per_character_account_for_tokens_per_character(run: Path) -> None:
     result, rebuilt = json.loads((run / "result.json").read_text()), load_trained(run / "checkpoints/last.ckpt")
     measured = validation_split(rebuilt)
     loss = exact_loss(rebuilt.net, measured.tokens, block_size=8)
     assert loss == pytest.approx(result["val_loss"], abs=1e-6)
-    decode_stream = rebuilt.tokenizer.decode(measured.tokens)
-    expected = loss * len(measured.tokens) / len(decode_stream) / math.log(2)
+    text = rebuilt.tokenizer.decode(measured.tokens)
+    expected = loss * len(measured.tokens) / len(text) / math.log(2)
     assert result["val_bits_per_char"] == pytest.approx(expected, rel=1e-6)
     assert measured.tokens_per_char == 1 if run.name == "char" else measured.tokens_per_char < 0.8
     assert result["published"] is None
 
 
-def test_every_tokenizer_measures_the_same_characters(run: Path, text: Path) -> None:
-    whole = text.read_text()
+def test_every_tokenizer_validates_on_the_same_characters(run: Path, text: Path) -> None:
+    content = text.read_text()
     rebuilt = load_trained(run / "checkpoints/last.ckpt")
-    assert rebuilt.tokenizer.decode(validation_split(rebuilt).tokens) == whole[int(0.9 * len(whole)) :]
+    assert rebuilt.tokenizer.decode(validation_split(rebuilt).tokens) == content[int(0.9 * len(content)) :]
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(
+def test_a_resumed_run_ends_with_the_same_weights(
     run: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(_: Samples, trainer: L.Trainer, __: L.LightningModule) -> None:
@@ -86,23 +86,25 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
             trained(tmp_path / "run", *settings(run.name, text))
     assert read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["global_step"] == 10
     assert trained(tmp_path / "run", *settings(run.name, text))["step"] == 30
-    here, there = (load_trained(path / "checkpoints/last.ckpt").net.state_dict() for path in (tmp_path / "run", run))
-    assert all(torch.equal(here[name], there[name]) for name in there)
+    resumed, uninterrupted = (
+        load_trained(path / "checkpoints/last.ckpt").net.state_dict() for path in (tmp_path / "run", run)
+    )
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
 
 
-def test_a_run_is_not_gone_on_with_by_another_tokenizer(run: Path, text: Path) -> None:
+def test_resuming_with_another_tokenizer_is_refused(run: Path, text: Path) -> None:
     other = "char" if run.name == "bpe" else "bpe"
     with pytest.raises(UserError, match="token"):
         trained(run, *settings(other, text))
 
 
-def test_the_report_shows_runs_of_every_tokenizer(run: Path, tmp_path: Path) -> None:
+def test_the_report_includes_runs_of_every_tokenizer(run: Path, tmp_path: Path) -> None:
     (row,) = write_report(run.parent, tmp_path)
     assert row.status == "finished"
     assert (tmp_path / "report.html").read_text().count("data:image/png") >= 1
 
 
-def test_scripts_take_a_run_of_byte_pairs(tmp_path: Path, text: Path) -> None:
+def test_scripts_accept_a_bpe_run(tmp_path: Path, text: Path) -> None:
     done = command("train.py", *settings("bpe", text), "logger=none", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run/result.json").read_text())

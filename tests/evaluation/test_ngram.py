@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gptladder.data.batches import split_tokens
-from gptladder.data.text import tiny_shakespeare
+from gptladder.data.text import tiny_shakespeare_corpus
+from gptladder.data.token_cache import encode_splits
 from gptladder.data.tokenizer import CharTokenizer
 from gptladder.evaluation.loss import exact_loss
 from gptladder.evaluation.ngram import NGram
@@ -119,9 +119,9 @@ def test_a_large_vocabulary_overflows_nothing() -> None:
 
 
 def test_four_characters_of_context_reach_1_69_on_tiny_shakespeare_in_seconds() -> None:
-    text = tiny_shakespeare()
-    tokenizer = CharTokenizer.from_text(text)
-    train, val = split_tokens(tokenizer.encode(text), 0.9)
+    splits = tiny_shakespeare_corpus().split(0.9)
+    tokenizer = CharTokenizer.from_text(*splits)
+    train, val = encode_splits(*splits, tokenizer)
     started = time.perf_counter()
     losses = [NGram(train, order=order, vocab_size=tokenizer.vocab_size).loss(val) for order in (1, 2, 3, 4, 5)]
     assert time.perf_counter() - started < 60  # half a second on a quiet machine

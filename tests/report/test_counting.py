@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gptladder.data.batches import split_tokens
-from gptladder.data.text import read_text
+from gptladder.data.text import open_corpus
+from gptladder.data.token_cache import encode_splits
 from gptladder.data.tokenizer import CharTokenizer
 from gptladder.evaluation.ngram import NGram
 from gptladder.report import write_report
@@ -40,9 +40,9 @@ def rows(directory: Path) -> list[Row]:
 
 
 def counted(text: Path, block_size: int | None = None) -> float:
-    corpus = read_text(text)
-    tokenizer = CharTokenizer.from_text(corpus)
-    train, val = split_tokens(tokenizer.encode(corpus), 0.9)
+    splits = open_corpus(text).split(0.9)
+    tokenizer = CharTokenizer.from_text(*splits)
+    train, val = encode_splits(*splits, tokenizer)
     return NGram(train, order=ORDER, vocab_size=tokenizer.vocab_size).loss(val, block_size=block_size)
 
 

@@ -1,4 +1,4 @@
-"""Text as it is on disk: every character kept, every mistake named, and never all of it in memory at once."""
+"""Text files and corpora: UTF-8 read in chunks, with every character kept and never all of it in memory at once."""
 
 from __future__ import annotations
 
@@ -15,61 +15,64 @@ from typing import IO, Self
 
 from gptladder.system.errors import UserError
 
-BLOCK = 2**20  # bytes: what is done to a megabyte at once finds it in the processor's cache
-MAX_PIECE_CHARS = 2**22  # characters: a text without a white space in so many is cut anywhere
+READ_SIZE = 2**20  # bytes per read: a megabyte stays in the processor's cache while it is decoded, hashed and encoded
+MAX_PIECE_CHARS = 2**22  # characters: a text with no white space in that many is split anywhere
 
-EMBEDDED = "tinyshakespeare.txt"
+TINY_SHAKESPEARE = "tinyshakespeare.txt"
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """UTF-8 bytes that can be gone through more than once, and how a mistake names them."""
+    """A UTF-8 file that can be opened more than once, and the name that error messages give it."""
 
     name: str
     open: Callable[[], IO[bytes]]
 
-    def decoded(self, look: Callable[[bytes], object] = bool) -> Iterator[str]:
-        """The characters, a block at a time, each shown as bytes before.
+    def decode(self, on_bytes: Callable[[bytes], object] | None = None) -> Iterator[str]:
+        """Read the characters, one chunk at a time.
+
+        Args:
+            on_bytes: called with the bytes of each chunk, before they are decoded.
 
         Raises:
-            UserError: the bytes are not UTF-8 (with the offset), or cannot be read.
+            UserError: the file cannot be read, or is not UTF-8 (with the byte offset).
         """
         try:
-            yield from self._decoded(look)
+            yield from self._decode(on_bytes or (lambda _: None))
         except OSError as error:
-            raise UserError(f"{self.name} cannot be read ({error.strerror}): check the path and its rights") from None
+            raise _unreadable(self.name, error) from None
 
-    def _decoded(self, look: Callable[[bytes], object]) -> Iterator[str]:
+    def _decode(self, on_bytes: Callable[[bytes], object]) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")()
-        position = 0  # of the block in the file
+        position = 0  # of the chunk in the file
         with self.open() as file:
             while True:
-                block = file.read(BLOCK)
-                look(block)
-                held = len(decoder.getstate()[0])  # bytes of a character that the last block ended in
+                content = file.read(READ_SIZE)
+                on_bytes(content)
+                n_pending = len(decoder.getstate()[0])  # bytes of a character that began in the last chunk
                 try:
-                    yield decoder.decode(block, final=not block)
+                    yield decoder.decode(content, final=not content)
                 except UnicodeDecodeError as error:
                     raise UserError(
                         f"{self.name} is not UTF-8: byte {error.object[error.start]:#04x} at offset "
-                        f"{position - held + error.start}; convert it first (for example with iconv)"
+                        f"{position - n_pending + error.start}; convert it first (for example with iconv)"
                     ) from None
-                if not block:
+                if not content:
                     return
-                position += len(block)
+                position += len(content)
 
 
 @dataclass(frozen=True)
-class Text:
-    """One or several files, one right after another as ``cat`` would join them, or a part of that.
+class Corpus:
+    """One or several text files joined as ``cat`` would join them, or a part of them.
 
-    Iterating gives it in pieces of about a megabyte, each ending before white space, where no tokenizer of ours has
-    a token that goes on: the tokens of the pieces are those of the whole.
+    Iterating yields pieces of about a megabyte. Each piece ends before white space, where no token of our tokenizers
+    continues, so that the tokens of the pieces are the tokens of the whole corpus.
 
     Attributes:
         files: in their order.
         start, stop: the part, in characters.
-        sha256: of the bytes of the whole, whatever the part.
+        sha256: of all bytes of all files, also for a part.
     """
 
     files: tuple[TextFile, ...]
@@ -78,105 +81,111 @@ class Text:
     sha256: str
 
     @classmethod
-    def of(cls, files: Iterable[TextFile]) -> Self:
-        """The whole of some files, gone through once to check and to count it."""
+    def from_files(cls, files: Iterable[TextFile]) -> Self:
+        """Read some files once, to check and hash them and to count their characters."""
         files, n_characters, digest = tuple(files), 0, hashlib.sha256()
         for file in files:
-            n_characters += sum(map(len, file.decoded(digest.update)))
+            n_characters += sum(map(len, file.decode(digest.update)))
         return cls(files, 0, n_characters, digest.hexdigest())
 
     def __len__(self) -> int:
-        """Characters."""
+        """Count the characters."""
         return self.stop - self.start
 
-    def split(self, share: float) -> tuple[Self, Self]:
-        """The front for training and the tail for validation, the same characters for every tokenizer."""
-        n_train = int(share * len(self))
+    def split(self, train_fraction: float) -> tuple[Self, Self]:
+        """Split into a front for training and a tail for validation: the same characters for every tokenizer."""
+        n_train = int(train_fraction * len(self))
         return replace(self, stop=self.start + n_train), replace(self, start=self.start + n_train)
 
     def __iter__(self) -> Iterator[str]:
-        held = ""
-        for piece in self.blocks():
-            held += piece
-            seam = _last_seam(held)
-            if seam or len(held) > MAX_PIECE_CHARS:
-                seam = seam or len(held)
-                yield held[:seam]
-                held = held[seam:]
-        if held:
-            yield held
+        carry = ""  # what follows the last split point
+        for chunk in self.chunks():
+            carry += chunk
+            end = _last_split_point(carry)
+            if end or len(carry) > MAX_PIECE_CHARS:
+                end = end or len(carry)
+                yield carry[:end]
+                carry = carry[end:]
+        if carry:
+            yield carry
 
-    def blocks(self) -> Iterator[str]:
-        """The same cut anywhere, for whom single characters are enough."""
+    def chunks(self) -> Iterator[str]:
+        """Iterate over chunks that may end anywhere, for use where single characters are enough."""
         position = 0
         for file in self.files:
-            for piece in file.decoded():
+            for chunk in file.decode():
                 if position >= self.stop:
                     return
-                yield piece[max(0, self.start - position) : self.stop - position]
-                position += len(piece)
+                yield chunk[max(0, self.start - position) : self.stop - position]
+                position += len(chunk)
 
 
-def tiny_shakespeare_corpus() -> Text:
-    """Tiny Shakespeare, 1,115,394 characters, from inside the package."""
-    place = resources.files("gptladder.data.corpus") / EMBEDDED
-    return Text.of([TextFile(EMBEDDED, lambda: place.open("rb"))])
+def tiny_shakespeare_corpus() -> Corpus:
+    """Open Tiny Shakespeare, 1,115,394 characters, which the package contains."""
+    path = resources.files("gptladder.data.corpus") / TINY_SHAKESPEARE
+    return Corpus.from_files([TextFile(TINY_SHAKESPEARE, lambda: path.open("rb"))])
 
 
 def tiny_shakespeare() -> str:
-    """Tiny Shakespeare as one string."""
+    """Read Tiny Shakespeare as one string."""
     return "".join(tiny_shakespeare_corpus())
 
 
-def open_corpus(path: str | Path, *, key: str = "data.path") -> Text:
-    """A UTF-8 file, or all that a pattern such as ``plays/*.txt`` matches, sorted by path.
+def open_corpus(path: str | Path, *, key: str = "data.path") -> Corpus:
+    """Open a UTF-8 file, or all files that a pattern such as ``plays/*.txt`` matches, sorted by path.
 
-    No line end is translated, no byte-order mark dropped, nothing put between two files.
+    Line endings are not translated, a byte-order mark is a character, and nothing is inserted between two files.
 
     Raises:
-        UserError: a file, given as ``key``, is missing, unreadable, a directory, or not UTF-8 (with the byte
-            offset); a pattern matches nothing; there is no character in all of it.
+        UserError: a file, named as the value of ``key``, is missing, unreadable, a directory, or not UTF-8 (with the
+            byte offset); a pattern matches no file; the corpus is empty.
     """
-    text = Text.of([_file(name, key) for name in _matches(str(path), key)])  # a name such as 2026 is a number to YAML
-    if not len(text):
-        raise UserError(f"{key}={path} is empty: give a text of at least one block")
-    return text
+    names = _expand_pattern(str(path), key)  # str: YAML reads a name such as 2026 as a number
+    corpus = Corpus.from_files([_open_file(name, key) for name in names])
+    if not len(corpus):
+        raise UserError(f"{key}={path} is empty: name a file that contains text")
+    return corpus
 
 
 def read_text(path: str | Path, *, key: str = "data.path") -> str:
-    """The same as one string."""
+    """Read what ``open_corpus`` opens as one string."""
     return "".join(open_corpus(path, key=key))
 
 
 def sha256(text: str) -> str:
-    """The fingerprint of a text: SHA-256 of its UTF-8 bytes."""
+    """Compute the SHA-256 of a text's UTF-8 bytes."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _matches(path: str, key: str) -> list[str]:
+def _expand_pattern(path: str, key: str) -> list[str]:
     if not glob.has_magic(path) or Path(path).exists():
         return [path]
-    matches = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 - of any root
+    matches = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 - Path.glob needs a root
     if not matches:
-        raise UserError(f"{key}={path} matches no file: check the pattern, and the directory that it is meant from")
+        raise UserError(f"{key}={path} matches no file: check the pattern and the directory that it starts from")
     return matches
 
 
-def _file(path: str, key: str) -> TextFile:
-    name, place = f"{key}={path}", Path(path)
+def _open_file(path: str, key: str) -> TextFile:
+    name, location = f"{key}={path}", Path(path)
     try:
-        with place.open("rb") as file:
-            if place.is_file():
-                return TextFile(name, lambda: place.open("rb"))
-            return TextFile(name, partial(io.BytesIO, file.read()))  # a pipe can be read but once
+        with location.open("rb") as file:
+            if location.is_file():
+                return TextFile(name, lambda: location.open("rb"))
+            return TextFile(name, partial(io.BytesIO, file.read()))  # a pipe can be read only once
     except IsADirectoryError:
         raise UserError(f"{name} is a directory: name one text file") from None
     except OSError as error:
-        raise UserError(f"{name} cannot be read ({error.strerror}): check the path and its rights") from None
+        raise _unreadable(name, error) from None
 
 
-def _last_seam(text: str) -> int:
-    """Where the last white space after a visible character begins; 0 if there is none."""
+def _unreadable(name: str, error: OSError) -> UserError:
+    return UserError(f"{name} cannot be read ({error.strerror}): check the path and its permissions")
+
+
+def _last_split_point(text: str) -> int:
+    """Find where the last white space after a visible character begins; 0 if there is none."""
     space = max(text.rfind(" "), text.rfind("\n"))
-    seam = len(text[: space + 1].rstrip())
-    return seam if seam and text[seam] in " \n\r\t" else 0  # what else Python strips, others take for visible
+    end = len(text[: space + 1].rstrip())
+    # Python strips more characters than tokenizers treat as white space, so only these four end a piece.
+    return end if end and text[end] in " \n\r\t" else 0

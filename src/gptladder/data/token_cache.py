@@ -1,4 +1,4 @@
-"""A text as the tokens of its two splits: in memory, or, where it is large, mapped from a file that is written once."""
+"""The token cache: large corpora are encoded once, into a file that later runs memory-map."""
 
 from __future__ import annotations
 
@@ -15,60 +15,64 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptladder.data.text import BLOCK, Text
+from gptladder.data.text import READ_SIZE, Corpus
 from gptladder.data.tokenizer import Tokenizer
 from gptladder.system.files import atomic_write
 
-LARGE = 2**24  # characters: less is encoded sooner than it is looked up
-TRAILER = 256  # bytes at the end of a file, which say what the others are
-FORMAT = 1
+MIN_CACHED_CHARS = 2**24  # a smaller corpus is encoded faster than its cache file is checked
+FOOTER_BYTES = 256  # JSON at the end of a cache file: dtype, token counts and checksum
+FORMAT_VERSION = 1
 
 
-class Encoded(NamedTuple):
+class TokenSplits(NamedTuple):
     """The tokens of the training and the validation split, ``(N,)`` each."""
 
     train: Tensor
     val: Tensor
 
 
-def encoded(train: Text, val: Text, tokenizer: Tokenizer, *, cache: str | bool | None = None) -> Encoded:
-    """Encode two splits, each by itself: no token reaches from one into the other.
+def encode_splits(train: Corpus, val: Corpus, tokenizer: Tokenizer, *, cache: str | bool | None = None) -> TokenSplits:
+    """Encode the two splits of a corpus separately, so that no token spans both.
 
     Args:
-        train, val: parts of one text.
-        tokenizer: which knows the text.
-        cache: the directory for large texts; ``None`` is the user's, ``False`` none. What cannot be written there
-            is held in memory.
+        train, val: parts of one corpus.
+        tokenizer: covers the corpus.
+        cache: the directory for large corpora; ``None`` is the user's cache directory, ``False`` disables caching.
+            If the directory cannot be used, the tokens stay in memory.
     """
-    if cache is not False and len(train) + len(val) >= LARGE:
-        path = _directory(cache) / f"{_key(train, val, tokenizer)}.tokens"
+    if cache is not False and len(train) + len(val) >= MIN_CACHED_CHARS:
+        path = _cache_directory(cache) / f"{_cache_key(train, val, tokenizer)}.tokens"
         try:
-            if not _whole(path):
+            if not _is_valid(path):
                 with atomic_write(path) as file:
                     _write(file, train, val, tokenizer)
-            return _mapped(path)
+            return _memory_map(path)
         except OSError as error:
-            print(f"data.cache: {path} cannot be kept ({error.strerror}): the text stays in memory", file=sys.stderr)
+            print(
+                f"data.cache: {path} cannot be used ({error.strerror}): the tokens stay in memory; "
+                "set data.cache to another directory, or to false",
+                file=sys.stderr,
+            )
     memory = io.BytesIO()
     _write(memory, train, val, tokenizer)
-    return _parted(np.frombuffer(memory.getbuffer(), np.uint8), _said(memory))
+    return _to_tensors(np.frombuffer(memory.getbuffer(), np.uint8), _read_footer(memory))
 
 
-def _directory(cache: str | bool | None) -> Path:
+def _cache_directory(cache: str | bool | None) -> Path:
     if isinstance(cache, str):
         return Path(cache)
-    own = os.environ.get("GPTLADDER_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpt-ladder"
+    configured = os.environ.get("GPTLADDER_CACHE")
+    return Path(configured or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpt-ladder")
 
 
-def _key(train: Text, val: Text, tokenizer: Tokenizer) -> str:
-    """All that decides the tokens."""
-    what = [FORMAT, train.sha256, len(train), len(val), tokenizer.state_dict()]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+def _cache_key(train: Corpus, val: Corpus, tokenizer: Tokenizer) -> str:
+    """Hash everything that determines the tokens."""
+    content = [FORMAT_VERSION, train.sha256, len(train), len(val), tokenizer.state_dict()]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _write(file: IO[bytes], train: Text, val: Text, tokenizer: Tokenizer) -> None:
-    """The tokens of both splits, then the trailer."""
+def _write(file: IO[bytes], train: Corpus, val: Corpus, tokenizer: Tokenizer) -> None:
+    """Write the tokens of both splits, then the footer."""
     counts, checksum = [], 0
     for split in (train, val):
         counts.append(0)
@@ -77,48 +81,48 @@ def _write(file: IO[bytes], train: Text, val: Text, tokenizer: Tokenizer) -> Non
             file.write(tokens.data)
             checksum = zlib.crc32(tokens.data, checksum)
             counts[-1] += len(tokens)
-    said = {"dtype": tokenizer.encode("").numpy().dtype.name, "train": counts[0], "val": counts[1], "crc32": checksum}
-    file.write(json.dumps(said).encode().ljust(TRAILER))
+    footer = {"dtype": tokenizer.encode("").numpy().dtype.name, "train": counts[0], "val": counts[1], "crc32": checksum}
+    file.write(json.dumps(footer).encode().ljust(FOOTER_BYTES))
 
 
-def _said(file: IO[bytes]) -> dict[str, Any]:
-    """What the trailer says.
+def _read_footer(file: IO[bytes]) -> dict[str, Any]:
+    """Read the footer.
 
     Raises:
         ValueError: there is none.
     """
     end = file.seek(0, io.SEEK_END)
-    file.seek(max(0, end - TRAILER))
-    said: dict[str, Any] = json.loads(file.read())
-    return said
+    file.seek(max(0, end - FOOTER_BYTES))
+    footer: dict[str, Any] = json.loads(file.read())
+    return footer
 
 
-def _whole(path: Path) -> bool:
-    """Whether the file is there and as it was written."""
+def _is_valid(path: Path) -> bool:
+    """Check that a cache file exists, is complete, and matches its checksum."""
     try:
         with path.open("rb") as file:
-            said = _said(file)
-            left, checksum = (said["train"] + said["val"]) * np.dtype(said["dtype"]).itemsize, 0
-            if path.stat().st_size != left + TRAILER:
+            footer = _read_footer(file)
+            n_left, checksum = (footer["train"] + footer["val"]) * np.dtype(footer["dtype"]).itemsize, 0
+            if path.stat().st_size != n_left + FOOTER_BYTES:
                 return False
             file.seek(0)
-            while left:
-                block = file.read(min(BLOCK, left))
-                left, checksum = left - len(block), zlib.crc32(block, checksum)
-            return checksum == int(said["crc32"])
+            while n_left:
+                content = file.read(min(READ_SIZE, n_left))
+                n_left, checksum = n_left - len(content), zlib.crc32(content, checksum)
+            return checksum == int(footer["crc32"])
     except FileNotFoundError:
         return False
-    except (ValueError, TypeError, LookupError):  # the trailer is none of ours
+    except (ValueError, TypeError, LookupError):  # not a footer that `_write` wrote
         return False
 
 
-def _mapped(path: Path) -> Encoded:
-    # Copy on write: torch wants an array that could be written to, and the file shall stay as it is.
+def _memory_map(path: Path) -> TokenSplits:
+    # Copy on write: torch wants a writable array, and the file must not change.
     content = np.memmap(path, np.uint8, mode="c")
     with path.open("rb") as file:
-        return _parted(content, _said(file))
+        return _to_tensors(content, _read_footer(file))
 
 
-def _parted(content: np.ndarray[Any, np.dtype[np.uint8]], said: dict[str, Any]) -> Encoded:
-    flat = torch.from_numpy(content[: len(content) - TRAILER].view(said["dtype"]))
-    return Encoded(flat[: said["train"]], flat[said["train"] :])
+def _to_tensors(content: np.ndarray[Any, np.dtype[np.uint8]], footer: dict[str, Any]) -> TokenSplits:
+    tokens = torch.from_numpy(content[: len(content) - FOOTER_BYTES].view(footer["dtype"]))
+    return TokenSplits(tokens[: footer["train"]], tokens[footer["train"] :])

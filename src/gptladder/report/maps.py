@@ -38,7 +38,7 @@ def _run_with_attention(row: Row) -> Reading | None:
 
 def _maps(run: Reading) -> list[str]:
     # Imported here: torch takes longer to load than a report without maps takes in all.
-    from gptladder.data.tokenizer import labels
+    from gptladder.data.tokenizer import token_labels
     from gptladder.evaluation.attention_maps import LONGEST, draw
     from gptladder.model.attention import attention_weights
     from gptladder.runs.checkpoint import load_trained
@@ -48,7 +48,7 @@ def _maps(run: Reading) -> list[str]:
     tokens = trained.tokenizer.encode(run.sample)[: min(trained.block_size, LONGEST)].long()
     with single_thread():
         weights = attention_weights(trained.net, tokens)
-    return [_embedded(draw(heads, labels(trained.tokenizer, tokens.tolist()))) for heads in weights]
+    return [_embedded(draw(heads, token_labels(trained.tokenizer, tokens.tolist()))) for heads in weights]
 
 
 def _embedded(image: Image) -> str:

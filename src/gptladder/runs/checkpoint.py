@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gptladder.data.text import Text, open_corpus, tiny_shakespeare_corpus
-from gptladder.data.token_cache import Encoded, encoded
+from gptladder.data.text import Corpus, open_corpus, tiny_shakespeare_corpus
+from gptladder.data.token_cache import TokenSplits, encode_splits
 from gptladder.data.tokenizer import Tokenizer
 from gptladder.model.gpt import GPT, Bigram
 from gptladder.runs.export import read_exported
@@ -88,7 +88,7 @@ def net_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix("net."): tensor for name, tensor in named if name.startswith("net.")}
 
 
-def recorded_corpus(trained: Trained) -> tuple[Text, Text]:
+def recorded_corpus(trained: Trained) -> tuple[Corpus, Corpus]:
     """The training and the validation split of a checkpoint's run.
 
     Raises:
@@ -101,9 +101,9 @@ def recorded_corpus(trained: Trained) -> tuple[Text, Text]:
     return text.split(split)
 
 
-def recorded_tokens(trained: Trained) -> Encoded:
+def recorded_tokens(trained: Trained) -> TokenSplits:
     """The same, encoded."""
-    return encoded(*recorded_corpus(trained), trained.tokenizer, cache=trained.config["data"].get("cache"))
+    return encode_splits(*recorded_corpus(trained), trained.tokenizer, cache=trained.config["data"].get("cache"))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gptladder.data.text import Text
+from gptladder.data.text import Corpus
 from gptladder.data.tokenizer import CharTokenizer, Tokenizer
 from gptladder.runs.checkpoint import Trained, load_trained
 from gptladder.runs.run import Run
@@ -65,7 +65,7 @@ class Start:
         start._check_same_architecture(config["model"])
         return start
 
-    def tokenizer(self, *splits: Text) -> Tokenizer:
+    def tokenizer(self, *splits: Corpus) -> Tokenizer:
         """The run's own tokenizer, with what a text needs besides if that is allowed.
 
         Raises:

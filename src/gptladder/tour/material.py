@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gptladder.data.batches import Batch, RandomBatches
 from gptladder.data.text import tiny_shakespeare_corpus
-from gptladder.data.token_cache import encoded
+from gptladder.data.token_cache import encode_splits
 from gptladder.data.tokenizer import CharTokenizer
 
 SEED = 1337
@@ -46,5 +46,5 @@ def material() -> Material:
     """Tiny Shakespeare, encoded and split once for all chapters."""
     splits = tiny_shakespeare_corpus().split(SPLIT)
     tokenizer = CharTokenizer.from_text(*splits)
-    train, val = encoded(*splits, tokenizer)
+    train, val = encode_splits(*splits, tokenizer)
     return Material(tokenizer, torch.cat([train, val]), train, val)

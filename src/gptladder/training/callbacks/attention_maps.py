@@ -5,7 +5,7 @@ from __future__ import annotations
 import lightning.pytorch as L
 import numpy as np
 
-from gptladder.data.tokenizer import labels
+from gptladder.data.tokenizer import token_labels
 from gptladder.evaluation.attention_maps import LONGEST, draw
 from gptladder.model.attention import attention_weights
 from gptladder.training.lightning_module import LanguageModel
@@ -24,5 +24,5 @@ class AttentionMaps(L.Callback):
             prompt = data.val_tokens[: min(data.block_size, LONGEST)].long()
             maps = attention_weights(pl_module.net, prompt.to(pl_module.device))
             for number, heads in enumerate(maps, start=1):
-                image = np.asarray(draw(heads, labels(data.tokenizer, prompt.tolist())))
+                image = np.asarray(draw(heads, token_labels(data.tokenizer, prompt.tolist())))
                 writer.add_image(f"attention/layer {number}", image, trainer.global_step, dataformats="HWC")
