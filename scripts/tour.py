@@ -1,4 +1,4 @@
-"""The lecture's notebooks, told by this package: ``python scripts/tour.py [--chapter N]``."""
+"""The lecture's notebooks with this package's parts: ``python scripts/tour.py [--chapter N]``."""
 
 from pathlib import Path
 
@@ -8,8 +8,10 @@ CONF = Path(__file__).parents[1] / "conf"
 
 
 def main() -> None:
-    """Show the chapters that were asked for, or list them all."""
-    parser = Parser(description="From a text to the ladder in nine chapters, with the numbers of the notebooks.")
+    """Show the selected chapters, or list all."""
+    parser = Parser(
+        description="The lecture in nine chapters, from the text to the ladder, with the numbers of its notebooks."
+    )
     parser.add_argument(
         "--chapter",
         action="append",
@@ -17,19 +19,19 @@ def main() -> None:
         metavar="N",
         help="a number, a range such as 2-4, or a name; repeatable",
     )
-    parser.add_argument("--list", action="store_true", help="list the chapters and show none")
-    parser.add_argument("--plain", action="store_true", help="no colours, no boxes: for pipes and files")
-    parser.add_argument("--save", type=Path, metavar="DIR", help="write the chapters' pictures there, as PNG")
+    parser.add_argument("--list", action="store_true", help="list the chapters and exit")
+    parser.add_argument("--plain", action="store_true", help="no colors, boxes or progress bars, for pipes and files")
+    parser.add_argument("--save", type=Path, metavar="DIR", help="save the plots of the chapters in DIR, as PNG")
     arguments = parser.parse_args()
 
-    from gptladder.tour import Board, chosen, guide
+    from gptladder.tour import TourConsole, run_tour, select_chapters
 
-    chapters = chosen(arguments.chapter)
-    board = Board(conf=CONF, plain=arguments.plain, save=arguments.save)
+    chapters = select_chapters(arguments.chapter)
+    console = TourConsole(conf=CONF, plain=arguments.plain, save=arguments.save)
     if arguments.list:
-        board.table(["chapter", "name", "title"], chapters, left=3)
+        console.table(["chapter", "name", "title"], chapters, n_left=3)
     else:
-        guide(chapters, board)
+        run_tour(chapters, console)
 
 
 if __name__ == "__main__":

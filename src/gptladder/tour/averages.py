@@ -1,4 +1,4 @@
-"""Chapter 5: attention before it can choose is a mean of the past, and a mean is a matrix product."""
+"""Chapter 5: the mean of the past is attention with uniform weights, and it is a matrix product."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gptladder.model.attention import Average
-from gptladder.tour.board import Board
-from gptladder.tour.material import BLOCK_SIZE, SEED
-from gptladder.tour.pictures import maps
+from gptladder.model.attention import UniformAttention
+from gptladder.tour.console import TourConsole
+from gptladder.tour.dataset import BLOCK_SIZE, SEED
+from gptladder.tour.plots import plot_heatmaps
 
 SHAPE = (4, BLOCK_SIZE, 2)
-TIMED = (256, 512, 64)
+TIMED_SHAPE = (256, 512, 64)
 REPEATS = 3
 
 
-def mask(n_time: int) -> Tensor:
+def causal_mask(n_time: int) -> Tensor:
     """Ones on the past and the present, zeros on the future, ``(T, T)``."""
     return torch.ones(n_time, n_time).tril()
 
 
-def by_loops(x: Tensor) -> Tensor:
-    """Position after position, the mean of all up to it; ``(B, T, C)`` as in all four ways."""
+def average_with_loops(x: Tensor) -> Tensor:
+    """For every position, the mean of all positions up to it; ``(B, T, C)`` to ``(B, T, C)``, as in all four ways."""
     out = torch.zeros_like(x)
     for b in range(x.size(0)):
         for t in range(x.size(1)):
@@ -32,90 +32,92 @@ def by_loops(x: Tensor) -> Tensor:
     return out
 
 
-def by_sums(x: Tensor) -> Tensor:
-    """The triangle of ones adds up the past in one product; dividing by how many were added comes after."""
-    ones = mask(x.size(1))
-    return ones @ x / ones.sum(dim=1, keepdim=True)
+def average_with_sums(x: Tensor) -> Tensor:
+    """One product with the triangle of ones sums up the past; dividing by the counts gives the mean."""
+    mask = causal_mask(x.size(1))
+    return mask @ x / mask.sum(dim=1, keepdim=True)
 
 
-def by_weights(x: Tensor) -> Tensor:
-    """Each row of the triangle divided by its sum: the product is the mean at once."""
-    return weights(x.size(1)) @ x
+def average_with_weights(x: Tensor) -> Tensor:
+    """Divide each row of the triangle by its sum first: the product is the mean."""
+    return uniform_weights(x.size(1)) @ x
 
 
-def by_softmax(x: Tensor) -> Tensor:
-    """Zeros, with the future at minus infinity: a softmax makes the same weights, and zeros can be learnt."""
+def average_with_softmax(x: Tensor) -> Tensor:
+    """A softmax of zeros, with minus infinity on the future, gives the same weights, but zeros can be learned."""
     return softmax_weights(x.size(1)) @ x
 
 
-WAYS: dict[str, Callable[[Tensor], Tensor]] = {
-    "loops": by_loops,
-    "lower-triangular product": by_sums,
-    "normalised weights": by_weights,
-    "softmax of masked zeros": by_softmax,
+METHODS: dict[str, Callable[[Tensor], Tensor]] = {
+    "loops": average_with_loops,
+    "lower-triangular product": average_with_sums,
+    "normalized weights": average_with_weights,
+    "softmax of masked zeros": average_with_softmax,
 }
 
 
-def weights(n_time: int) -> Tensor:
-    """The mask with each row divided by its sum."""
-    ones = mask(n_time)
-    return ones / ones.sum(dim=1, keepdim=True)
+def uniform_weights(n_time: int) -> Tensor:
+    """The causal mask with each row divided by its sum."""
+    mask = causal_mask(n_time)
+    return mask / mask.sum(dim=1, keepdim=True)
 
 
 def softmax_weights(n_time: int) -> Tensor:
-    """The softmax of zeros whose future is masked out."""
-    return torch.zeros(n_time, n_time).masked_fill(mask(n_time) == 0, -torch.inf).softmax(dim=-1)
+    """The softmax of zeros with the future masked out."""
+    return torch.zeros(n_time, n_time).masked_fill(causal_mask(n_time) == 0, -torch.inf).softmax(dim=-1)
 
 
-def example() -> Tensor:
-    """The ``(4, 8, 2)`` input that seed 1337 draws."""
+def example_input() -> Tensor:
+    """The ``(4, 8, 2)`` input of seed 1337."""
     torch.manual_seed(SEED)
     return torch.randn(SHAPE)
 
 
-def rung(x: Tensor) -> Tensor:
-    """The part of the rung ``average``, with the identity for its values: what it gathers is the plain mean."""
-    average = Average(x.size(2), n_head=1, head_size=x.size(2))
-    average.value.weight.data.copy_(torch.eye(x.size(2)))
-    return average(x).detach()  # type: ignore[no-any-return]
+def average_with_module(x: Tensor) -> Tensor:
+    """The attention of the rung ``average``, with the identity as its value projection: the plain mean."""
+    attention = UniformAttention(x.size(2), n_head=1, head_size=x.size(2), projection=False, bias=False)
+    attention.value.weight.data.copy_(torch.eye(x.size(2)))
+    mean: Tensor = attention(x)
+    return mean.detach()
 
 
-def seconds(way: Callable[[Tensor], Tensor], x: Tensor, *, repeats: int) -> float:
-    """The shortest of some runs."""
+def time_fastest(function: Callable[[Tensor], Tensor], x: Tensor, *, repeats: int) -> float:
+    """Time several calls; return the seconds of the fastest."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
-        way(x)
+        function(x)
         times.append(time.perf_counter() - started)
     return min(times)
 
 
-def show(board: Board) -> None:
-    """Print the first sequence and its means, how far the ways differ, and what loops cost."""
-    x = example()
-    results = {name: way(x) for name, way in WAYS.items()}
+def show(console: TourConsole) -> None:
+    """Print the first sequence and its means, the differences between the methods, and the cost of loops."""
+    x = example_input()
+    results = {name: average(x) for name, average in METHODS.items()}
     mean = results["loops"]
-    board.say(
-        "The simplest way to use the past is its mean. Four ways give it, and the last is already attention: scores, "
-        "masked so that no position sees its future, through a softmax. Look at the first rows of the mean: the first "
-        "position has only itself, the second the mean of two."
+    console.paragraph(
+        "The simplest use of the past is its mean. There are four ways to compute it, and the last one already is "
+        "attention: scores, masked so that no position sees its future, through a softmax. In the mean below, the "
+        "first row is the first position alone, the second is the mean of two."
     )
-    board.matrix(f"x, the first of {SHAPE[0]} sequences", x[0])
-    board.matrix("its mean of the past", mean[0])
-    board.matrix("the weights, as the softmax makes them", softmax_weights(BLOCK_SIZE))
-    compared = {**results, "the rung average": rung(x)}
-    board.table(
-        ["way", "largest difference to the loops", "equal"],
+    console.matrix(f"x, the first of {SHAPE[0]} sequences", x[0])
+    console.matrix("mean of the past", mean[0])
+    console.matrix("weights from the softmax", softmax_weights(BLOCK_SIZE))
+    compared = {**results, "the rung average": average_with_module(x)}
+    console.table(
+        ["method", "largest difference from loops", "equal"],
         [(name, f"{(y - mean).abs().max():.1e}", torch.allclose(y, mean, atol=1e-6)) for name, y in compared.items()],
     )
-    many = torch.randn(TIMED)
-    slow, fast = seconds(by_loops, many, repeats=1), seconds(by_weights, many, repeats=REPEATS)
-    board.say("Loops and products say the same, but not in the same time: look what a matrix product saves.")
-    board.facts(
-        size=list(TIMED),
+    large = torch.randn(TIMED_SHAPE)
+    slow = time_fastest(average_with_loops, large, repeats=1)
+    fast = time_fastest(average_with_weights, large, repeats=REPEATS)
+    console.paragraph("All methods give the same result, but the matrix product is many times faster than the loops.")
+    console.values(
+        size=list(TIMED_SHAPE),
         loops=f"{slow:.3f} s",
         matrix_product=f"{fast:.3f} s",
         times_faster=f"{slow / fast:.0f}",
     )
-    panels = {"the mask": mask(BLOCK_SIZE), "normalised: the weights of a mean": weights(BLOCK_SIZE)}
-    board.picture("masks", lambda: maps(panels, [str(t + 1) for t in range(BLOCK_SIZE)]))
+    panels = {"causal mask": causal_mask(BLOCK_SIZE), "normalized: uniform weights": uniform_weights(BLOCK_SIZE)}
+    console.save_plot("masks", lambda: plot_heatmaps(panels, [str(t + 1) for t in range(BLOCK_SIZE)]))

@@ -1,36 +1,35 @@
-"""Chapter 3: blocks from random places, stacked so that they are computed at once."""
+"""Chapter 3: blocks from random offsets, stacked into a batch that is computed in parallel."""
 
 from __future__ import annotations
 
 import torch
 
 from gptladder.data.batches import Batch
-from gptladder.tour.block import pairs
-from gptladder.tour.board import Board
-from gptladder.tour.material import BATCH_SIZE, BLOCK_SIZE, SEED, material
-from gptladder.tour.pictures import lessons
+from gptladder.tour.console import TourConsole
+from gptladder.tour.context import iterate_examples
+from gptladder.tour.dataset import BATCH_SIZE, BLOCK_SIZE, SEED, load_dataset
+from gptladder.tour.plots import plot_examples
 
 
-def first_batch() -> Batch:
-    """The batch that seed 1337 draws first, ``x`` and ``y`` of ``(4, 8)``."""
+def sample_first_batch() -> Batch:
+    """Sample the first batch of seed 1337, ``x`` and ``y`` of ``(4, 8)``."""
     torch.manual_seed(SEED)
-    return material().batch()
+    return load_dataset().sample_batch()
 
 
-def show(board: Board) -> None:
-    """Print the batch and its 32 pairs."""
-    x, y = first_batch()
-    shelf = material()
-    lesson = [pair for block, following in zip(x, y, strict=True) for pair in pairs(block, following)]
-    board.say(
-        f"{BATCH_SIZE} blocks from random places make a batch, and know nothing of each other. y is x moved on by one "
-        f"token. Look how {BATCH_SIZE} blocks of {BLOCK_SIZE} are {len(lesson)} lessons in a single pass."
+def show(console: TourConsole) -> None:
+    """Print the batch and its 32 examples."""
+    x, y = sample_first_batch()
+    data = load_dataset()
+    examples = [example for blocks in zip(x, y, strict=True) for example in iterate_examples(*blocks)]
+    console.paragraph(
+        f"A batch stacks {BATCH_SIZE} blocks from random offsets; they are independent of each other. y is x shifted "
+        f"by one token. {BATCH_SIZE} blocks of {BLOCK_SIZE} tokens give {len(examples)} examples in one forward pass."
     )
-    for name, part in (("x", x), ("y", y)):
-        board.facts(**{name: list(part.shape)})
-        board.table(["tokens", "as text"], [(row.tolist(), shelf.seen(row)) for row in part], left=2)
-    board.table(["context", "target"], lesson, left=2)
-    rows = [
-        (shelf.tokenizer.decode(block), shelf.tokenizer.decode(next_[-1:])) for block, next_ in zip(x, y, strict=True)
-    ]
-    board.picture("batch", lambda: lessons(rows, "a batch: four blocks, and the last target of each"))
+    for name, blocks in (("x", x), ("y", y)):
+        console.values(**{name: list(blocks.shape)})
+        console.table(["tokens", "as text"], [(row.tolist(), data.show_tokens(row)) for row in blocks], n_left=2)
+    console.table(["context", "target"], examples, n_left=2)
+    decode = data.tokenizer.decode
+    rows = [(decode(context), decode(targets[-1:])) for context, targets in zip(x, y, strict=True)]
+    console.save_plot("batch", lambda: plot_examples(rows, "a batch: four blocks, and the last target of each"))

@@ -1,4 +1,4 @@
-"""Chapter 4: the simplest language model, before and after it has learnt."""
+"""Chapter 4: the simplest language model, before and after training."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor
 from gptladder.generation.sampling import generate
 from gptladder.model.gpt import Bigram
 from gptladder.model.loss import next_token_loss
-from gptladder.tour.batch import first_batch
-from gptladder.tour.board import Board
-from gptladder.tour.material import BLOCK_SIZE, SEED, material
-from gptladder.tour.pictures import curves, maps, visible
+from gptladder.tour.batch import sample_first_batch
+from gptladder.tour.console import TourConsole
+from gptladder.tour.dataset import BLOCK_SIZE, SEED, load_dataset
+from gptladder.tour.plots import plot_heatmaps, plot_lines, printable
 
 LR = 1e-3
 BATCH_SIZE = 32
 STEPS = 10_000
-SHOWN_EVERY = 1_000
-BEFORE, AFTER = 100, 500  # tokens of the samples
+PRINT_INTERVAL = 1_000  # steps
+N_TOKENS_BEFORE, N_TOKENS_AFTER = 100, 500  # of the samples before and after training
 
 
 @dataclass(frozen=True)
-class Untrained:
-    """A fresh bigram with what it makes of the first batch and of a newline."""
+class UntrainedBigram:
+    """A fresh bigram, its logits and loss on the first batch, and a sample that starts from a newline."""
 
     net: Bigram
     logits: Tensor
@@ -34,32 +34,35 @@ class Untrained:
     sample: str
 
 
-def untrained() -> Untrained:
-    """The bigram of seed 1337, its ``(B*T, V)`` logits and loss on the first batch, and a sample of 100 tokens.
+def build_untrained() -> UntrainedBigram:
+    """Build the bigram of seed 1337, with ``(B*T, V)`` logits and loss on the first batch, and 100 sampled tokens.
 
-    What follows goes on in the same global stream of random numbers, as it does in the notebook.
+    Everything later continues from the same global generator, as in the notebook.
     """
-    batch = first_batch()
+    x, y = sample_first_batch()
     torch.manual_seed(SEED)
-    net = Bigram(vocab_size=material().tokenizer.vocab_size, block_size=BLOCK_SIZE)
-    logits = net(batch[0]).flatten(0, 1)
-    return Untrained(net, logits, next_token_loss(net, batch).item(), sample(net, BEFORE))
+    net = Bigram(vocab_size=load_dataset().tokenizer.vocab_size, block_size=BLOCK_SIZE)
+    logits = net(x)
+    return UntrainedBigram(
+        net, logits.flatten(0, 1), next_token_loss(logits, y).item(), sample_text(net, N_TOKENS_BEFORE)
+    )
 
 
-def sample(net: Bigram, n_tokens: int) -> str:
-    """What a net writes after a newline, drawn from torch's global stream."""
-    newline = material().tokenizer.encode("\n").long().unsqueeze(0)
+def sample_text(net: Bigram, n_tokens: int) -> str:
+    """Generate text after a newline, with torch's global generator."""
+    newline = load_dataset().tokenizer.encode("\n").long().unsqueeze(0)
     tokens = generate(net, newline, n_tokens=n_tokens, block_size=BLOCK_SIZE, generator=torch.default_generator)
-    return material().tokenizer.decode(torch.cat(list(tokens)))
+    return load_dataset().tokenizer.decode(torch.cat(list(tokens)))
 
 
-def train(net: Bigram, *, steps: int, watch: Callable[[Iterable[int]], Iterable[int]] = iter) -> list[float]:
-    """Take steps of AdamW; the loss of every batch."""
+def train(net: Bigram, *, steps: int, progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> list[float]:
+    """Train with AdamW; return the loss of every batch."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, fused=True)
-    batches = iter(material().batches(batch_size=BATCH_SIZE))
+    batches = iter(load_dataset().batches(batch_size=BATCH_SIZE))
     losses = []
-    for _ in watch(range(steps)):
-        loss = next_token_loss(net, next(batches))
+    for _ in progress(range(steps)):
+        x, y = next(batches)
+        loss = next_token_loss(net(x), y)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -67,30 +70,36 @@ def train(net: Bigram, *, steps: int, watch: Callable[[Iterable[int]], Iterable[
     return losses
 
 
-def show(board: Board) -> None:
-    """Print logits, loss and sample before training, the losses on the way, and loss and sample after it."""
-    start = untrained()
-    before = start.net.table.weight.detach().softmax(dim=1)
+def show(console: TourConsole) -> None:
+    """Print logits, loss and sample before training, the losses during training, and loss and sample after it."""
+    untrained = build_untrained()
+    before = untrained.net.table.weight.detach().softmax(dim=1)
     vocab_size = len(before)
-    board.say(
-        "A bigram is a table: the row of a character holds a logit for each character that may follow. It starts as "
-        f"noise, so its loss lies above the {math.log(vocab_size):.4f} = ln {vocab_size} of an even guess, and what "
-        "it writes is noise too."
+    console.paragraph(
+        "A bigram model is a table: the row of a character holds one logit for each possible next character. At "
+        f"initialization the logits are random, so the loss is above ln {vocab_size} = {math.log(vocab_size):.4f}, "
+        "the loss of a uniform guess, and the generated text is noise."
     )
-    board.facts(logits=list(start.logits.shape), loss=f"{start.loss:.4f}")
-    board.text(f"a sample of {BEFORE} characters before training", start.sample)
+    console.values(logits=list(untrained.logits.shape), loss=f"{untrained.loss:.4f}")
+    console.quote(f"a sample of {N_TOKENS_BEFORE} characters before training", untrained.sample)
 
-    losses = train(start.net, steps=STEPS, watch=lambda steps: board.track(steps, total=STEPS, what="training"))
-    board.say(
-        f"Now {STEPS:,} steps of AdamW, learning rate {LR:g}, {BATCH_SIZE} blocks a batch. Look how the loss falls and "
-        "then stays: one character of context has no more to tell. The sample has the shape of words, not their sense."
+    losses = train(
+        untrained.net,
+        steps=STEPS,
+        progress=lambda steps: console.progress(steps, total=STEPS, description="training"),
     )
-    rows = [(f"{step:,}", f"{losses[step]:.4f}") for step in range(0, STEPS, SHOWN_EVERY)]
-    board.table(["step", "loss of its batch"], rows, left=0)
-    board.facts(loss_of_the_last_batch=f"{losses[-1]:.4f}")
-    board.text(f"a sample of {AFTER} characters after training", sample(start.net, AFTER))
+    console.paragraph(
+        f"Now {STEPS:,} steps of AdamW with learning rate {LR:g} and {BATCH_SIZE} blocks per batch. The loss falls and "
+        "then levels off, because one character of context predicts no better. The sample has the shape of words but "
+        "makes no sense."
+    )
+    rows = [(f"{step:,}", f"{losses[step]:.4f}") for step in range(0, STEPS, PRINT_INTERVAL)]
+    console.table(["step", "loss of its batch"], rows, n_left=0)
+    console.values(loss_of_the_last_batch=f"{losses[-1]:.4f}")
+    console.quote(f"a sample of {N_TOKENS_AFTER} characters after training", sample_text(untrained.net, N_TOKENS_AFTER))
 
-    after = start.net.table.weight.detach().softmax(dim=1)
-    board.picture("loss", lambda: curves("loss of each batch", {"loss": losses}, x="step"))
-    labels = [visible(character) for character in material().tokenizer.vocabulary]
-    board.picture("table", lambda: maps({"the table before training": before, "and after": after}, labels))
+    after = untrained.net.table.weight.detach().softmax(dim=1)
+    console.save_plot("loss", lambda: plot_lines("loss of each batch", {"loss": losses}, xlabel="step"))
+    labels = [printable(character) for character in load_dataset().tokenizer.vocabulary]
+    tables = {"the table before training": before, "after training": after}
+    console.save_plot("table", lambda: plot_heatmaps(tables, labels))

@@ -1,4 +1,4 @@
-"""Chapter 9: the rungs from the first to the last, what each changes and where it ends."""
+"""Chapter 9: the rungs from the first to the last, what each of them changes, and the loss that it reaches."""
 
 from __future__ import annotations
 
@@ -12,68 +12,72 @@ from rich.text import Text
 from gptladder.cli.help import idea, in_order
 from gptladder.report.changes import changes, said_shortly
 from gptladder.runs.published import published
-from gptladder.tour.board import Board
-from gptladder.tour.pictures import rungs as draw_rungs
+from gptladder.tour.console import TourConsole
+from gptladder.tour.plots import plot_rungs
 
 UNPUBLISHED = "—"
 
 
 class Rung(NamedTuple):
-    """A rung: its idea in a sentence, the keys that it changes, and the last published val estimate, if any."""
+    """A rung: its idea in one sentence, the keys that it changes, and the last published val estimate, if any."""
 
     name: str
     idea: str
-    keys: str
-    val: float | None
+    changes: str
+    val_estimate: float | None
 
     @property
     def command(self) -> str:
         return f"python train.py model={self.name}"
 
 
-def rungs(conf: Path) -> list[Rung]:
-    """Every rung in ``conf/model``, each compared with the one that it inherits from."""
+def load_rungs(conf: Path) -> list[Rung]:
+    """Load every rung in ``conf/model``, and compare each with the rung before it."""
     files = in_order(conf / "model")
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        configs = [_recipe(file.stem) for file in files]
+        configs = [_compose(file.stem) for file in files]
     return [
-        Rung(file.stem, idea(file), said_shortly(changes(below, config)), _last_val(file.stem))
-        for file, below, config in zip(files, [{}, *configs], configs, strict=False)
+        Rung(file.stem, idea(file), said_shortly(changes(previous, config)), _last_val_estimate(file.stem))
+        for file, previous, config in zip(files, [{}, *configs], configs, strict=False)
     ]
 
 
-def show(board: Board) -> None:
-    """Print the ladder, and draw where its rungs end."""
-    ladder = rungs(board.conf)
-    measured = {rung.name: rung.val for rung in ladder if rung.val is not None}
-    names, losses = list(measured), list(measured.values())
-    worse = [name for name, below, loss in zip(names[1:], losses, losses[1:], strict=False) if loss > below]
-    board.say(
-        f"Each rung is one config that changes one thing of the rung below. From {names[0]} to {names[-1]} the "
-        f"published val estimate falls from {losses[0]:.4f} to {losses[-1]:.4f}, but not at every step: look at "
-        f"{', '.join(worse)}. Each command trains its rung and compares it with the published curve."
+def show(console: TourConsole) -> None:
+    """Print the ladder, and plot the loss of each rung."""
+    ladder = load_rungs(console.conf)
+    estimates = {rung.name: rung.val_estimate for rung in ladder if rung.val_estimate is not None}
+    names, losses = list(estimates), list(estimates.values())
+    worse = [name for name, previous, loss in zip(names[1:], losses, losses[1:], strict=False) if loss > previous]
+    console.paragraph(
+        "Each rung is one config: it inherits from the rung before it and states only what it changes. From "
+        f"{names[0]} to {names[-1]}, the published val estimate falls from {losses[0]:.4f} to {losses[-1]:.4f}, but "
+        f"not at every rung: {' and '.join(worse)} are worse than the rungs before them. Each command below trains "
+        "one rung and compares it with the published curve."
     )
-    board.table(
-        ["rung", "what changes, and the command", "published val"],
-        [(rung.name, _told(rung), UNPUBLISHED if rung.val is None else f"{rung.val:.4f}") for rung in ladder],
-        left=2,
+    console.table(
+        ["rung", "changes and command", "published val"],
+        [
+            (rung.name, _describe(rung), UNPUBLISHED if rung.val_estimate is None else f"{rung.val_estimate:.4f}")
+            for rung in ladder
+        ],
+        n_left=2,
     )
-    board.facts(all_of_them="python train.py experiment=ladder")
-    board.picture("ladder", lambda: draw_rungs(names, losses, "published val estimate, nats a character"))
+    console.values(all_rungs="python train.py experiment=ladder")
+    console.save_plot("ladder", lambda: plot_rungs(names, losses, "published val estimate, nats per character"))
 
 
-def _told(rung: Rung) -> Text:
-    keys = f"{rung.keys}\n" if rung.keys else ""
-    return Text.assemble(f"{rung.idea}\n", (keys, "dim"), (rung.command, "cyan"))
+def _describe(rung: Rung) -> Text:
+    changes = f"{rung.changes}\n" if rung.changes else ""
+    return Text.assemble(f"{rung.idea}\n", (changes, "dim"), (rung.command, "cyan"))
 
 
-def _recipe(rung: str) -> dict[str, Any]:
+def _compose(rung: str) -> dict[str, Any]:
     config = OmegaConf.to_container(compose("train", [f"model={rung}"]), resolve=False)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 
 
-def _last_val(rung: str) -> float | None:
+def _last_val_estimate(rung: str) -> float | None:
     if rung not in published():
         return None
     _, _, val = published()[rung]["curve"][-1]

@@ -1,4 +1,4 @@
-"""Chapter 1: a text is a string, and a string is a row of numbers."""
+"""Chapter 1: a text is a string, and a tokenizer turns a string into numbers."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from collections import Counter
 
 from gptladder.data.text import tiny_shakespeare
 from gptladder.data.tokenizer import CharTokenizer
-from gptladder.tour.board import Board
-from gptladder.tour.pictures import columns, visible
+from gptladder.tour.console import TourConsole
+from gptladder.tour.plots import plot_bars, printable
 
 PHRASE = "hii there"
-FIRST_LINES = 8
+N_LINES = 8
 
 
-def show(board: Board) -> None:
-    """Print the text's length, first lines and vocabulary, and a phrase there and back."""
+def show(console: TourConsole) -> None:
+    """Print the length, first lines and vocabulary of the text, and a phrase encoded and decoded."""
     text = tiny_shakespeare()
     tokenizer = CharTokenizer.from_text(text)
-    codes = tokenizer.encode(PHRASE)
-    board.say(
-        "All of Tiny Shakespeare is one string. Each distinct character is a token; its number is its place in the "
-        "sorted vocabulary. Look how nothing is lost: the numbers lead back to the very same text."
+    tokens = tokenizer.encode(PHRASE)
+    console.paragraph(
+        "Tiny Shakespeare is one long string. Each distinct character is a token, and its number is its position in "
+        "the sorted vocabulary. Encoding loses nothing: decoding the numbers gives the same text back."
     )
-    board.facts(characters=f"{len(text):,}")
-    board.text("first lines", "\n".join(text.splitlines()[:FIRST_LINES]))
-    board.facts(
+    console.values(characters=f"{len(text):,}")
+    console.quote("first lines", "\n".join(text.splitlines()[:N_LINES]))
+    console.values(
         vocabulary=repr(tokenizer.vocabulary),
         vocabulary_size=tokenizer.vocab_size,
     )
-    board.facts(text=repr(PHRASE), encoded=codes.tolist(), decoded=repr(tokenizer.decode(codes)))
+    console.values(text=repr(PHRASE), encoded=tokens.tolist(), decoded=repr(tokenizer.decode(tokens)))
 
-    count = Counter(text)
-    board.picture(
+    counts = Counter(text)
+    console.save_plot(
         "characters",
-        lambda: columns(
-            [visible(character) for character in tokenizer.vocabulary],
-            {"how often each character occurs": [count[character] / len(text) for character in tokenizer.vocabulary]},
+        lambda: plot_bars(
+            [printable(character) for character in tokenizer.vocabulary],
+            {"frequency of each character": [counts[character] / len(text) for character in tokenizer.vocabulary]},
         ),
     )

@@ -1,4 +1,4 @@
-"""What every chapter works on: Tiny Shakespeare, its tokens and splits, and the notebooks' settings."""
+"""The data of all chapters: Tiny Shakespeare as tokens and splits, and the notebooks' settings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gptladder.data.token_cache import encode_splits
 from gptladder.data.tokenizer import CharTokenizer
 
 SEED = 1337
-SPLIT = 0.9
+TRAIN_FRACTION = 0.9
 BLOCK_SIZE = 8
-BATCH_SIZE = 4  # of the batch that is looked at; the bigram trains on larger ones
+BATCH_SIZE = 4  # of the batch that is printed; the bigram is trained on larger ones
 
 
 @dataclass(frozen=True)
-class Material:
+class Dataset:
     """The text as tokens, ``(N,)``, and its two splits."""
 
     tokenizer: CharTokenizer
@@ -29,22 +29,22 @@ class Material:
     val: Tensor
 
     def batches(self, *, batch_size: int) -> RandomBatches:
-        """Training batches from torch's global stream, as the notebooks draw them."""
+        """Training batches from torch's global generator, as in the notebooks."""
         return RandomBatches(self.train, block_size=BLOCK_SIZE, batch_size=batch_size, generator=None)
 
-    def batch(self) -> Batch:
-        """One batch of four blocks."""
+    def sample_batch(self) -> Batch:
+        """Sample one batch of four blocks."""
         return next(iter(self.batches(batch_size=BATCH_SIZE)))
 
-    def seen(self, tokens: Tensor | list[int]) -> str:
-        """Tokens as a reader can see them: the text between quotes, line ends escaped."""
+    def show_tokens(self, tokens: Tensor | list[int]) -> str:
+        """Decode tokens to text in quotes, with line breaks escaped."""
         return repr(self.tokenizer.decode(tokens))
 
 
 @cache
-def material() -> Material:
-    """Tiny Shakespeare, encoded and split once for all chapters."""
-    splits = tiny_shakespeare_corpus().split(SPLIT)
+def load_dataset() -> Dataset:
+    """Encode and split Tiny Shakespeare, once for all chapters."""
+    splits = tiny_shakespeare_corpus().split(TRAIN_FRACTION)
     tokenizer = CharTokenizer.from_text(*splits)
     train, val = encode_splits(*splits, tokenizer)
-    return Material(tokenizer, torch.cat([train, val]), train, val)
+    return Dataset(tokenizer, torch.cat([train, val]), train, val)

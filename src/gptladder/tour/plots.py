@@ -1,0 +1,123 @@
+"""The plots of the tour: heatmaps, bars, lines, and blocks with their examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gptladder.evaluation.attention_maps import DEEP, MIDDLE, PALE
+from gptladder.report.charts import FAINT, HAIR, INK
+from gptladder.report.colours import shades
+
+BLUES = LinearSegmentedColormap.from_list("weights", [[part / 255 for part in c] for c in (PALE, MIDDLE, DEEP)])
+MAX_NUMBERED_ROWS = 10  # a heatmap with more rows does not print its values
+MAX_LARGE_LABELS = 20  # more labels get a small font
+
+
+def printable(character: str) -> str:
+    """Make white space and control characters visible."""
+    return "␣" if character == " " else repr(character)[1:-1]
+
+
+def plot_heatmaps(panels: Mapping[str, Tensor], labels: Sequence[str]) -> Figure:
+    """Plot matrices side by side: large values are dark, zeros white; small matrices show their values."""
+    crowded = len(labels) > MAX_LARGE_LABELS
+    side = 7.2 if crowded else 3.6
+    figure = _new_figure(side * len(panels), side + 0.5)
+    for axes, (title, matrix) in zip(_subplots(figure, len(panels)), panels.items(), strict=True):
+        _set_title(axes, title)
+        axes.imshow(matrix.where(matrix != 0, float("nan")).numpy(), cmap=BLUES, vmin=0, vmax=float(matrix.max()))
+        axes.spines[:].set_visible(False)
+        axes.set_xticks(range(len(labels)), labels, fontsize=6 if crowded else 9)
+        axes.set_yticks(range(len(labels)), labels, fontsize=6 if crowded else 9)
+        if len(matrix) <= MAX_NUMBERED_ROWS:
+            _print_values(axes, matrix)
+    return figure
+
+
+def plot_bars(labels: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Figure:
+    """Plot vertical bars, one panel per series, on a common scale."""
+    figure = _new_figure(max(2.7 * len(panels), 0.19 * len(labels) * len(panels)), 3.2)
+    for axes, (title, values), color in zip(
+        _subplots(figure, len(panels), share_y=True), panels.items(), shades(len(panels)), strict=True
+    ):
+        _set_title(axes, title)
+        axes.bar(range(len(values)), values, color=color, width=0.7)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.set_xticks(range(len(labels)), labels, fontsize=9 if len(labels) <= MAX_LARGE_LABELS else 7)
+        axes.set_xlim(-0.7, len(labels) - 0.3)
+    return figure
+
+
+def plot_lines(title: str, lines: Mapping[str, Sequence[float]], *, xlabel: str, log: bool = False) -> Figure:
+    """Plot values against steps or layers; a legend names several lines."""
+    figure = _new_figure(7, 3.8)
+    axes = figure.subplots()
+    _set_title(axes, title)
+    axes.set_yscale("log" if log else "linear")
+    for (name, values), color in zip(lines.items(), shades(len(lines)), strict=True):
+        axes.plot(values, color=color, linewidth=0.8 if len(values) > 10 else 1.8, label=name)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=HAIR, linewidth=0.5)
+    axes.set_xlabel(xlabel, color=FAINT, loc="right")
+    if len(lines) > 1:
+        axes.legend(frameon=False, labelcolor=INK)
+    return figure
+
+
+def plot_examples(rows: Sequence[tuple[Sequence[str], str]], title: str) -> Figure:
+    """Plot contexts and their targets, one per row: context characters filled, the target outlined."""
+    width = max(len(context) for context, _ in rows) + 1
+    figure = _new_figure(0.36 * width + 0.4, 0.36 * len(rows) + 0.5)
+    axes = figure.subplots()
+    _set_title(axes, title)
+    axes.axis("off")
+    context_box = {"boxstyle": "round,pad=0.32", "lw": 1.2, "ec": BLUES(0.55), "fc": BLUES(0.12)}
+    target_box = context_box | {"ec": shades(3)[2], "fc": "white"}
+    for row, (context, target) in enumerate(rows):
+        for column, character in enumerate([*context, target]):
+            style = context_box if column < len(context) else target_box
+            axes.text(column, -row, printable(character), ha="center", va="center", bbox=style, family="monospace")
+    axes.set_xlim(-0.6, width - 0.4)
+    axes.set_ylim(-len(rows) + 0.4, 0.6)
+    return figure
+
+
+def plot_rungs(names: Sequence[str], losses: Sequence[float], title: str) -> Figure:
+    """Plot one horizontal bar per rung, from the first to the last, labeled with its loss."""
+    figure = _new_figure(7.5, 0.36 * len(names) + 0.9)
+    axes = figure.subplots()
+    _set_title(axes, title)
+    bars = axes.barh(names, losses, color=shades(len(names)), height=0.66)
+    axes.bar_label(bars, fmt="%.3f", padding=4, color=INK, fontsize=9)
+    axes.invert_yaxis()
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.set_xticks([])
+    return figure
+
+
+def _print_values(axes: Axes, matrix: Tensor) -> None:
+    half = float(matrix.max()) / 2
+    for row, values in enumerate(matrix.tolist()):
+        for column, value in enumerate(values):
+            if value:
+                color = "white" if value > half else INK
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(max(width, 3.2), height), dpi=150, layout="constrained")
+
+
+def _subplots(figure: Figure, n: int, *, share_y: bool = False) -> list[Axes]:
+    return list(figure.subplots(1, n, squeeze=False, sharey=share_y)[0])
+
+
+def _set_title(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.tick_params(length=0, colors=FAINT, labelsize=9)
+    axes.spines[:].set_color(HAIR)
