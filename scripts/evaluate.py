@@ -7,12 +7,12 @@ from gptladder.cli.main import Parser, script
 
 
 def main() -> None:
-    """Print loss, bits a character and perplexity on the validation split, or on another text."""
+    """Print loss, bits per character and perplexity on the validation split, or on another text."""
     parser = Parser(description="The exact loss of a trained run: every token predicted once.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="a run directory; its last checkpoint is used")
     source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
-    parser.add_argument("--text", type=Path, help="a UTF-8 file to measure on instead of the validation split")
+    parser.add_argument("--text", type=Path, help="a UTF-8 file to evaluate instead of the validation split")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 
@@ -20,18 +20,18 @@ def main() -> None:
     from gptladder.runs.checkpoint import load_trained
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
-    measured = other_text(trained, arguments.text) if arguments.text is not None else validation_split(trained)
-    tokens = measured.tokens
+    data = other_text(trained, arguments.text) if arguments.text is not None else validation_split(trained)
+    tokens = data.tokens
     vocab_size = trained.tokenizer.vocab_size
     loss = exact_loss(trained.net, tokens, block_size=trained.block_size, vocab_size=vocab_size)
-    bits = bits_per_char(loss, tokens_per_char=measured.tokens_per_char)
-    figures = {"val_loss": loss, "val_bits_per_char": bits, "perplexity": perplexity(loss)}
+    bits = bits_per_char(loss, tokens_per_char=data.tokens_per_char)
+    metrics = {"val_loss": loss, "val_bits_per_char": bits, "perplexity": perplexity(loss)}
     if arguments.json:
-        print(json.dumps({**figures, "tokens": len(tokens)}))
+        print(json.dumps({**metrics, "tokens": len(tokens)}))
         return
-    print(f"exact loss       {loss:.4f} nats a token, over {len(tokens) - 1:,} predictions")
-    print(f"bits a character {figures['val_bits_per_char']:.4f}")
-    print(f"perplexity       {figures['perplexity']:.4f} a token")
+    print(f"exact loss         {loss:.4f} nats per token, over {len(tokens) - 1:,} predictions")
+    print(f"bits per character {metrics['val_bits_per_char']:.4f}")
+    print(f"perplexity         {metrics['perplexity']:.4f} per token")
 
 
 if __name__ == "__main__":

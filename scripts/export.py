@@ -1,4 +1,4 @@
-"""A trained run as safetensors and JSON: ``python scripts/export.py --run DIR [--out DIR]``."""
+"""Export a trained run as safetensors and JSON: ``python scripts/export.py --run DIR [--out DIR]``."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ from gptladder.cli.main import Parser, script
 
 
 def main() -> None:
-    """Write the two files, and say where."""
-    parser = Parser(description="A trained run for others: safetensors and JSON, which generate and evaluate accept.")
+    """Write the two files and print their path."""
+    parser = Parser(description="Export a trained run as safetensors and JSON, which generate.py and evaluate.py accept.")
     parser.add_argument("--run", type=Path, required=True, help="a run directory; its last checkpoint is used")
-    parser.add_argument("--out", type=Path, help="where the files go (default: export/ in the run directory)")
+    parser.add_argument("--out", type=Path, help="the output directory (default: export/ in the run directory)")
     arguments = parser.parse_args()
 
     from gptladder.runs.checkpoint import load_trained, net_weights, read_checkpoint
     from gptladder.runs.export import export
 
     checkpoint = arguments.run / "checkpoints" / "last.ckpt"
-    load_trained(checkpoint)  # what does not load here is not handed on
+    load_trained(checkpoint)  # refuse to export a checkpoint that does not load
     content = read_checkpoint(checkpoint)
     path = export(content["gptladder"], net_weights(content), arguments.out or arguments.run / "export")
     print(f"{path}: python scripts/generate.py --checkpoint {path}")
