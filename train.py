@@ -1,4 +1,4 @@
-"""Climb one rung of the ladder: ``python train.py model=multihead``."""
+"""Train one rung of the ladder: ``python train.py model=multihead``."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import hydra
 from omegaconf import DictConfig
 
 from gptladder.cli.main import main
-from gptladder.fast.gc import gc_paused
+from gptladder.training.speed import gc_paused
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def train(cfg: DictConfig) -> float:
-    """Train one rung as composed, leave its record in the run directory, and return its exact loss."""
-    # Imported here: --help and mistakes answer before torch and Lightning are loaded.
+    """Train one rung as composed, record it in the run directory, and return its exact loss."""
+    # Imported here: --help and user errors answer before torch and Lightning are loaded.
     with gc_paused():
         import torch
         from rich import print
@@ -25,10 +25,10 @@ def train(cfg: DictConfig) -> float:
     with run.recording():
         torch.manual_seed(cfg.seed)
         data = build_datamodule(cfg)
-        learner = build_module(cfg, data)
-        trainer = build_trainer(cfg, data, learner, run)
+        module = build_module(cfg, data)
+        trainer = build_trainer(cfg, module, data, run)
         if not run.finished:
-            fit(trainer, learner, data, run)
+            fit(trainer, module, data, run)
     if trainer.is_global_zero:
         print(closing(run.result, run.path))
     return float(run.result["val_loss"])

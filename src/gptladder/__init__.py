@@ -1,3 +1,3 @@
 """gpt-ladder: from a bigram table to a GPT, one rung at a time."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

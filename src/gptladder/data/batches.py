@@ -1,34 +1,56 @@
-"""Blocks: windows of ``block_size`` tokens (``x``) and, one further on, what follows each of them (``y``).
+"""Batches of windows: ``block_size`` tokens (``x``), and for each the token that follows it (``y``).
 
-Every class here is a supply of batches: ``(x, y)`` pairs of ``(B, T)`` int64 tensors, cut from a split by one
-vectorised gather.
+Every class here yields ``(x, y)`` pairs of ``(B, T)`` int64 tensors, sliced from a split by one vectorized look-up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor]
 
-# Tokens in one forward of an evaluation: large enough to drown the cost of a call, small enough for the cache.
+# Tokens per forward pass of an evaluation: enough to hide the cost of a call, few enough for the cache.
 TOKENS_PER_FORWARD = 4_096
-# Of a large vocabulary the logits are what fills the memory; so many take 64 MB.
+# With a large vocabulary the logits fill the memory; this many take 64 MB.
 LOGITS_PER_FORWARD = 2**24
 
 
+class TrainBatches(Protocol):
+    """An endless stream of training batches.
+
+    Attributes:
+        n_drawn: batches drawn so far, also before a resume.
+        offsets: where the windows of the latest batch begin in the training split, over all processes.
+    """
+
+    n_drawn: int
+    offsets: Tensor
+
+    def __iter__(self) -> Self:
+        """Return itself: there is one stream."""
+        ...
+
+    def __next__(self) -> Batch:
+        """The next batch."""
+        ...
+
+
 class RandomBatches:
-    """Training batches at random places, without end, drawn in the order in which the lecture's loop draws them.
+    """Training batches at random offsets, drawn in the order in which the lecture's loop draws them.
 
     Args:
         tokens: an encoded split.
         block_size: ``T``.
-        batch_size: ``B``, the blocks of one batch over all processes.
+        batch_size: ``B``, the windows of one batch over all processes.
         generator: where offsets come from; ``None`` is torch's global generator (the published stream).
-        only: draw among so many blocks, spread evenly over the split; ``None`` draws among all there are.
-        rank, world_size: every process draws the global batch and keeps its own share.
+        max_windows: sample from that many windows, spread evenly over the split; ``None`` samples from all.
+        n_drawn: batches drawn before a resume.
+        rank, world_size: every process draws the global batch and keeps its own slice.
     """
 
     def __init__(
@@ -38,42 +60,46 @@ class RandomBatches:
         block_size: int,
         batch_size: int,
         generator: torch.Generator | None,
-        only: int | None = None,
+        max_windows: int | None = None,
+        n_drawn: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.windows = _windows(tokens, block_size, only)
+        self.windows = _windows(tokens, block_size, max_windows)
         self.batch_size = batch_size
         self.generator = generator
-        self.share = _share(batch_size, rank, world_size)
-        self.offsets = torch.empty(0, dtype=torch.long)  # of the latest batch of all processes
+        self.n_drawn = n_drawn
+        self.offsets = torch.empty(0, dtype=torch.long)
+        self._rank_slice = _rank_slice(batch_size, rank, world_size)
 
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            yield from self.draw(1)
+    def __iter__(self) -> Self:
+        return self
 
-    def draw(self, n_batches: int) -> Iterator[Batch]:
-        """So many more, drawn at once: those of one draw after another, if nothing else draws in between.
+    def __next__(self) -> Batch:
+        return next(self.sample(1))
 
-        Of a long text every block is far from the last one; fetched together they do not wait for each other.
+    def sample(self, n_batches: int) -> Iterator[Batch]:
+        """Draw several batches in one call: the same as one by one, if nothing else draws in between.
+
+        In a long text every window is far from the last one; fetched together they do not wait for each other.
         """
-        offsets = _draw(self.windows, n_batches * self.batch_size, self.generator).view(n_batches, self.batch_size)
-        x, y = _gather(self.windows, offsets[:, self.share])  # (n_batches, B, T)
+        offsets = _sample(self.windows, n_batches * self.batch_size, self.generator).view(n_batches, self.batch_size)
+        x, y = _slice_windows(self.windows, offsets[:, self._rank_slice])  # (n_batches, B, T)
         for i in range(n_batches):
             self.offsets = offsets[i]
+            self.n_drawn += 1
             yield x[i], y[i]
 
 
 class ShuffledBatches:
-    """Training batches that show all of a split before they show any of it again.
+    """Training batches that cover the whole split before any window comes again.
 
-    Each epoch cuts the split into consecutive blocks, beginning at another place, and shuffles them. Of as many blocks
-    drawn at random a third would be places seen before.
+    Each epoch cuts the split into consecutive windows, starting at another offset, and shuffles them. Of as many
+    windows drawn at random a third would repeat earlier ones.
 
     Args:
-        tokens, block_size, batch_size, only, rank, world_size: as of ``RandomBatches``.
-        seed: of the cuts and the order.
-        first: batches that went before, of a training that is resumed.
+        tokens, block_size, batch_size, max_windows, n_drawn, rank, world_size: as for ``RandomBatches``.
+        seed: of the offsets and the order.
     """
 
     def __init__(
@@ -83,70 +109,93 @@ class ShuffledBatches:
         block_size: int,
         batch_size: int,
         seed: int,
-        first: int = 0,
-        only: int | None = None,
+        max_windows: int | None = None,
+        n_drawn: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.windows = _windows(tokens, block_size, only)
-        self.stride = 1 if only else block_size
-        self.n_blocks = max(1, len(self.windows) // self.stride)  # of one epoch, wherever it begins
+        self.windows = _windows(tokens, block_size, max_windows)
+        self.stride = 1 if max_windows else block_size
+        self.n_windows = max(1, len(self.windows) // self.stride)  # per epoch, wherever it starts
         self.batch_size = batch_size
-        self.seed = seed
-        self.first = first
-        self.share = _share(batch_size, rank, world_size)
-        self.offsets = torch.empty(0, dtype=torch.long)  # of the latest batch of all processes
-
-    def __iter__(self) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(self.seed)
-        n_epochs, n_blocks = divmod(self.first * self.batch_size, self.n_blocks)
+        self.n_drawn = n_drawn
+        self.offsets = torch.empty(0, dtype=torch.long)
+        self._rank_slice = _rank_slice(batch_size, rank, world_size)
+        self._generator = torch.Generator().manual_seed(seed)
+        n_epochs, n_windows = divmod(n_drawn * batch_size, self.n_windows)
         for _ in range(n_epochs):
-            self._epoch(generator)
-        waiting = self._epoch(generator)[n_blocks:]
-        while True:
-            while len(waiting) < self.batch_size:
-                waiting = torch.cat([waiting, self._epoch(generator)])
-            self.offsets, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
-            yield _gather(self.windows, self.offsets[self.share])
+            self._shuffle()
+        self._remaining = self._shuffle()[n_windows:]
 
-    def _epoch(self, generator: torch.Generator) -> Tensor:
-        """Where the blocks of one epoch begin, in its order."""
-        start = torch.randint(min(self.stride, len(self.windows)), (1,), generator=generator)
-        return start + self.stride * torch.randperm(self.n_blocks, generator=generator)
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        while len(self._remaining) < self.batch_size:
+            self._remaining = torch.cat([self._remaining, self._shuffle()])
+        self.offsets, self._remaining = self._remaining[: self.batch_size], self._remaining[self.batch_size :]
+        self.n_drawn += 1
+        return _slice_windows(self.windows, self.offsets[self._rank_slice])
+
+    def _shuffle(self) -> Tensor:
+        """The offsets of one epoch, in its order."""
+        start = torch.randint(min(self.stride, len(self.windows)), (1,), generator=self._generator)
+        return start + self.stride * torch.randperm(self.n_windows, generator=self._generator)
 
 
 class SequenceLengthWarmup:
-    """Training batches whose blocks are cut into shorter ones at first: cheaper, and quicker to learn from.
+    """Training batches whose windows are cut into shorter ones at first: cheaper steps that learn faster.
 
-    Sequence length warm-up (Li et al. 2022, "The Stability-Efficiency Dilemma"). A batch has the same tokens as ever.
+    A batch always has the same number of tokens. Li et al. 2022, "The Stability-Efficiency Dilemma".
 
     Args:
-        blocks: whose batches are cut.
-        sizes: for each shorter block size, which divides ``block_size``, the batches until which it holds.
-        first: batches that went before, of a training that is resumed.
+        batches: the batches to cut.
+        sizes: for each shorter window, which divides ``block_size``, the number of batches until which it is used.
     """
 
-    def __init__(self, blocks: RandomBatches | ShuffledBatches, *, sizes: dict[int, int], first: int = 0) -> None:
-        self.blocks = blocks
+    def __init__(self, batches: TrainBatches, *, sizes: dict[int, int]) -> None:
+        self.batches = batches
         self.sizes = sorted(sizes.items())
-        self.first = first
+
+    @property
+    def n_drawn(self) -> int:
+        """Batches drawn so far."""
+        return self.batches.n_drawn
 
     @property
     def offsets(self) -> Tensor:
-        """Of the latest batch of all processes, before it is cut."""
-        return self.blocks.offsets
+        """The offsets of the latest batch, before it is cut."""
+        return self.batches.offsets
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        n = self.n_drawn
+        x, y = next(self.batches)
+        size = next((size for size, until in self.sizes if n < until), x.size(1))
+        return x.reshape(-1, size), y.reshape(-1, size)
+
+
+class TrainLoader:
+    """One epoch of a stream of batches: an iterable with a length, as Lightning and plain loops want it.
+
+    Each iteration continues the stream; nothing is drawn twice.
+    """
+
+    def __init__(self, batches: TrainBatches, *, n_batches: int) -> None:
+        self.batches = batches
+        self.n_batches = n_batches
+
+    def __len__(self) -> int:
+        return self.n_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        for n, (x, y) in enumerate(self.blocks, start=self.first):
-            size = next((size for size, until in self.sizes if n < until), x.size(1))
-            yield x.reshape(-1, size), y.reshape(-1, size)
-
-
-TrainBatches = RandomBatches | ShuffledBatches | SequenceLengthWarmup
+        return islice(self.batches, self.n_batches)
 
 
 class EstimateBatches:
-    """The random batches of one estimate, regrouped into few large ones.
+    """The random batches of one estimate, regrouped into a few large ones.
 
     One long draw gives the same offsets as many short ones in a row, so the published stream is kept.
     """
@@ -164,25 +213,25 @@ class EstimateBatches:
         world_size: int = 1,
     ) -> None:
         self.windows = _windows(tokens, block_size)
-        self.n_blocks = batch_size * n_batches
+        self.n_windows = batch_size * n_batches
         self.generator = generator
-        self.share = slice(rank, None, world_size)
-        self.blocks_per_forward = _blocks_per_forward(block_size, vocab_size)
+        self.windows_per_forward = _windows_per_forward(block_size, vocab_size)
+        self._rank_slice = slice(rank, None, world_size)
 
     def __len__(self) -> int:
-        n_own = len(range(self.n_blocks)[self.share])
-        return -(-n_own // self.blocks_per_forward)
+        n_own = len(range(self.n_windows)[self._rank_slice])
+        return -(-n_own // self.windows_per_forward)
 
     def __iter__(self) -> Iterator[Batch]:
-        offsets = _draw(self.windows, self.n_blocks, self.generator)[self.share]
-        for some in torch.split(offsets, self.blocks_per_forward):
-            yield _gather(self.windows, some)
+        offsets = _sample(self.windows, self.n_windows, self.generator)[self._rank_slice]
+        for chunk in torch.split(offsets, self.windows_per_forward):
+            yield _slice_windows(self.windows, chunk)
 
 
 class SequentialBatches:
-    """A whole split from end to end, each token but the first predicted exactly once.
+    """A whole split from start to end; each token but the first is predicted exactly once.
 
-    Full blocks come in large batches without a copy of the split; the short last block comes alone.
+    Full windows come in large batches without a copy of the split; the short last window comes alone.
     """
 
     def __init__(
@@ -190,12 +239,8 @@ class SequentialBatches:
     ) -> None:
         n_full = (len(tokens) - 1) // block_size * block_size
         x, y = tokens[:n_full].view(-1, block_size), tokens[1 : n_full + 1].view(-1, block_size)
-        blocks_per_forward = _blocks_per_forward(block_size, vocab_size)
-        batches = (
-            list(zip(torch.split(x, blocks_per_forward), torch.split(y, blocks_per_forward), strict=True))
-            if n_full
-            else []
-        )
+        size = _windows_per_forward(block_size, vocab_size)
+        batches = list(zip(torch.split(x, size), torch.split(y, size), strict=True)) if n_full else []
         if n_full < len(tokens) - 1:
             batches.append((tokens[n_full:-1].unsqueeze(0), tokens[n_full + 1 :].unsqueeze(0)))
         self.batches = batches[rank::world_size]
@@ -207,35 +252,28 @@ class SequentialBatches:
         return ((x.long(), y.long()) for x, y in self.batches)
 
 
-def split_tokens(tokens: Tensor, split: float) -> tuple[Tensor, Tensor]:
-    """The front of a text for training and the tail for validation, without a copy."""
-    n_train = int(split * len(tokens))
-    return tokens[:n_train], tokens[n_train:]
+def _windows(tokens: Tensor, block_size: int, max_windows: int | None = None) -> Tensor:
+    """Every window with its next token, ``(len - block_size, block_size + 1)``, without a copy.
 
-
-def _windows(tokens: Tensor, block_size: int, only: int | None = None) -> Tensor:
-    """Every place where a block and its successor fit, ``(len - block_size, block_size + 1)``, without a copy.
-
-    With ``only``, so many of them, spread evenly.
+    With ``max_windows``, only that many, spread evenly.
     """
     windows = tokens.unfold(0, block_size + 1, 1)
-    return windows if only is None else windows[torch.linspace(0, len(windows) - 1, only).long()]
+    return windows if max_windows is None else windows[torch.linspace(0, len(windows) - 1, max_windows).long()]
 
 
-def _share(batch_size: int, rank: int, world_size: int) -> slice:
-    """The blocks of a batch that one of several processes sees."""
+def _rank_slice(batch_size: int, rank: int, world_size: int) -> slice:
     n_own = batch_size // world_size
     return slice(rank * n_own, (rank + 1) * n_own)
 
 
-def _blocks_per_forward(block_size: int, vocab_size: int) -> int:
+def _windows_per_forward(block_size: int, vocab_size: int) -> int:
     return max(1, min(TOKENS_PER_FORWARD, LOGITS_PER_FORWARD // vocab_size) // block_size)
 
 
-def _draw(windows: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+def _sample(windows: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
     return torch.randint(len(windows), (n,), generator=generator)
 
 
-def _gather(windows: Tensor, offsets: Tensor) -> Batch:
+def _slice_windows(windows: Tensor, offsets: Tensor) -> Batch:
     block = windows[offsets].long()  # (..., B) -> (..., B, T + 1)
     return block[..., :-1], block[..., 1:]

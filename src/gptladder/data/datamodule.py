@@ -1,4 +1,4 @@
-"""Text, tokenizer, encoded splits and blocks, as Lightning wants them."""
+"""One text as a LightningDataModule: tokenizer, splits, and batches."""
 
 from __future__ import annotations
 
@@ -15,149 +15,151 @@ from gptladder.data.batches import (
     SequentialBatches,
     ShuffledBatches,
     TrainBatches,
+    TrainLoader,
 )
-from gptladder.data.stretch import Stretches
-from gptladder.data.text import Text, open_corpus, tiny_shakespeare_corpus
-from gptladder.data.token_cache import encoded
-from gptladder.data.tokenizer import Tokenizer
-from gptladder.evaluation.accumulator import Part
+from gptladder.data.text import Corpus, open_corpus, tiny_shakespeare_corpus
+from gptladder.data.token_cache import encode_splits
+from gptladder.data.tokenizer import CharTokenizer, Tokenizer
 from gptladder.system.errors import UserError
 
 STREAMS = ("published", "independent", "shuffled")
 
 
 class TextDataModule(L.LightningDataModule):
-    """One text, split into a front for training and a tail for validation.
+    """One text: the first part for training, the rest for validation; batches are ``(x, y)`` of ``(B, T)`` each.
 
-    Validation has three parts in a fixed order: an estimate on each split, then the whole validation split.
+    There are three validation loaders, in this order: random batches of the training split, random batches of the
+    validation split (together the lecture's estimate), and the whole validation split (the exact loss). Without
+    ``max_epochs`` the whole training is one epoch; with it, one epoch has as many tokens as the training split.
 
     Args:
-        path: a UTF-8 file, or a pattern that matches several; ``None`` is Tiny Shakespeare from inside the package.
-        tokenizer: builds a tokenizer from the two splits.
-        split: the share of characters that is trained on.
+        path: a UTF-8 file, or a pattern that matches several; ``None`` is Tiny Shakespeare, which comes with the
+            package.
+        tokenizer: builds a tokenizer from the two splits; characters by default.
+        split: the fraction of characters for training.
         block_size: ``T``.
-        batch_size: ``B``, the blocks of one step over all processes.
-        stream: ``published`` draws every batch from torch's global generator, as the lecture does;
-            ``independent`` draws training blocks and estimates from generators of their own, so that how often
-            one evaluates cannot change what is learnt; ``shuffled`` does, too, and trains on every block of the split
-            once before any comes again.
-        estimate_batches: random batches of one estimate.
-        seed: seeds the independent generators.
-        cache: the directory for encodings of large texts; ``None`` is the user's, ``False`` none.
-        overfit_blocks: train on so many blocks alone, to see whether a net learns them by heart.
-        length_warmup: ``{size: step}`` cuts the blocks of training to ``size``, which divides ``T``, until that step.
+        batch_size: ``B``, the windows of one batch over all processes.
+        stream: where random numbers come from. ``published`` draws every batch from torch's global generator, as the
+            lecture does; ``independent`` draws training batches and estimates from generators of their own, so that
+            evaluating more often does not change training; ``shuffled`` does so too, and covers the whole split
+            before any window comes again.
+        estimate_batches: random batches per estimate.
+        seed: of the independent generators.
+        cache: the directory for token files of large texts; ``None`` is the user's cache, ``False`` none.
+        overfit_windows: train on that many windows only, to see whether a network can memorize them.
+        sequence_length_warmup: ``{size: step}`` cuts training windows to ``size``, which divides ``T``, until that step.
 
     Raises:
-        UserError: the text cannot be read, or a split is shorter than a block.
+        UserError: the text cannot be read, or a split is shorter than a window.
     """
 
     def __init__(
         self,
         *,
-        path: str | None,
-        tokenizer: Callable[[Text, Text], Tokenizer],
-        split: float,
-        block_size: int,
-        batch_size: int,
-        stream: Literal["published", "independent", "shuffled"],
-        estimate_batches: int,
-        seed: int,
+        path: str | None = None,
+        tokenizer: Callable[[Corpus, Corpus], Tokenizer] = CharTokenizer.from_text,
+        split: float = 0.9,
+        block_size: int = 8,
+        batch_size: int = 32,
+        stream: Literal["published", "independent", "shuffled"] = "published",
+        estimate_batches: int = 200,
+        seed: int = 1337,
         cache: str | bool | None = None,
-        overfit_blocks: int | None = None,
-        length_warmup: Mapping[int, int] | None = None,
+        overfit_windows: int | None = None,
+        sequence_length_warmup: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__()
         _check_counts(batch_size=batch_size, estimate_batches=estimate_batches)
-        if overfit_blocks is not None:
-            _check_counts(overfit_blocks=overfit_blocks)
+        if overfit_windows is not None:
+            _check_counts(overfit_windows=overfit_windows)
         _check_choices(split, stream, cache)
-        self.length_warmup = dict(length_warmup or {})
-        _check_warmup(self.length_warmup, block_size)
-        self.overfit_blocks = overfit_blocks
+        self.sequence_length_warmup = dict(sequence_length_warmup or {})
+        _check_warmup(self.sequence_length_warmup, block_size)
+        self.save_hyperparameters(ignore=["tokenizer", "sequence_length_warmup"], logger=False)
         self.block_size = block_size
         self.batch_size = batch_size
-        self.estimate_batches = estimate_batches
         self.stream = stream
         self.seed = seed
-        # How training is cut up, and whether the net may draw from the same random numbers: the trainer's to say.
-        self.steps_per_stretch = 1
-        self.batches_per_step = 1
-        self.net_draws = True
-        text = tiny_shakespeare_corpus() if path is None else open_corpus(path)
-        self.corpus_sha256 = text.sha256
-        train, val = text.split(split)
+        self.estimate_batches = estimate_batches
+        self.overfit_windows = overfit_windows
+        corpus = tiny_shakespeare_corpus() if path is None else open_corpus(path)
+        self.corpus_sha256 = corpus.sha256
+        train, val = corpus.split(split)
         self.tokenizer = tokenizer(train, val)
-        self.train_tokens, self.val_tokens = encoded(train, val, self.tokenizer, cache=cache)
+        self.train_tokens, self.val_tokens = encode_splits(train, val, self.tokenizer, cache=cache)
         self._check_lengths()
-        self.tokens_per_char = len(self.val_tokens) / len(val)  # of what is measured
+        self.tokens_per_char = len(self.val_tokens) / len(val)
         # None is torch's global generator.
-        self.train_generator: torch.Generator | None = None
-        self.estimate_generator: torch.Generator | None = None
-        if stream != "published":
-            self.train_generator = torch.Generator().manual_seed(seed)
-            self.estimate_generator = torch.Generator().manual_seed(seed + 1)
+        own = stream != "published"
+        self.train_generator = torch.Generator().manual_seed(seed) if own else None
+        self.estimate_generator = torch.Generator().manual_seed(seed + 1) if own else None
+        self._n_drawn = 0  # training batches, before the stream below
+        self._train_batches: TrainBatches | None = None
 
     def _check_lengths(self) -> None:
-        for name, part in (("training", self.train_tokens), ("validation", self.val_tokens)):
-            if len(part) <= self.block_size:
+        for name, tokens in (("training", self.train_tokens), ("validation", self.val_tokens)):
+            if len(tokens) <= self.block_size:
                 raise UserError(
-                    f"the {name} split has {len(part)} tokens, fewer than a block and its successor need "
-                    f"({self.block_size + 1}): give a longer text, or lower model.block_size={self.block_size}"
+                    f"the {name} split has {len(tokens)} tokens, fewer than a window and its next token need "
+                    f"({self.block_size + 1}): use a longer text, or lower model.block_size={self.block_size}"
                 )
 
-    def check_shares(self, n_processes: int) -> None:
-        """Raise a ``UserError`` if the processes could not share a batch evenly."""
+    def check_divisible(self, n_processes: int) -> None:
+        """Raise a ``UserError`` if the processes cannot divide a batch evenly."""
         if self.batch_size % n_processes:
             raise UserError(
                 f"data.batch_size={self.batch_size} is not divisible by the {n_processes} processes: "
-                f"take a multiple of {n_processes}"
+                f"use a multiple of {n_processes}"
             )
 
-    def train_dataloader(self) -> Stretches:
-        assert self.trainer is not None
-        return Stretches(
-            self.train_blocks(),
-            first_step=self.trainer.global_step,
-            max_steps=self.trainer.max_steps,
-            n_steps=self.steps_per_stretch,
-            batches_per_step=self.batches_per_step,
-            ahead=self.train_generator is not None or not self.net_draws,
-        )
+    def train_dataloader(self) -> TrainLoader:
+        return TrainLoader(self.train_batches(), n_batches=self._batches_per_epoch())
 
-    def train_blocks(self) -> TrainBatches:
-        """Training batches from where this run's stream stands."""
-        cut: dict[str, Any] = {
+    def _batches_per_epoch(self) -> int:
+        trainer = self.trainer
+        if trainer is not None and trainer.max_epochs in (None, -1) and trainer.max_steps > 0:
+            return int(trainer.max_steps * trainer.accumulate_grad_batches)
+        return max(1, len(self.train_tokens) // (self.batch_size * self.block_size))
+
+    def train_batches(self) -> TrainBatches:
+        """The stream of training batches, from where it stands."""
+        if self._train_batches is None:
+            options: dict[str, Any] = {
+                "block_size": self.block_size,
+                "batch_size": self.batch_size,
+                "max_windows": self.overfit_windows,
+                "n_drawn": self._n_drawn,
+                **self._ranks,
+            }
+            batches: TrainBatches
+            if self.stream == "shuffled":
+                batches = ShuffledBatches(self.train_tokens, seed=self.seed, **options)
+            else:
+                batches = RandomBatches(self.train_tokens, generator=self.train_generator, **options)
+            if self.sequence_length_warmup:
+                per_step = self.trainer.accumulate_grad_batches if self.trainer else 1
+                sizes = {size: step * per_step for size, step in self.sequence_length_warmup.items()}
+                batches = SequenceLengthWarmup(batches, sizes=sizes)
+            self._train_batches = batches
+        return self._train_batches
+
+    def val_dataloader(self) -> list[EstimateBatches | SequentialBatches]:
+        options: dict[str, Any] = {
             "block_size": self.block_size,
-            "batch_size": self.batch_size,
-            "only": self.overfit_blocks,
+            "vocab_size": self.tokenizer.vocab_size,
             **self._ranks,
         }
-        first = (self.trainer.global_step if self.trainer else 0) * self.batches_per_step
-        blocks: RandomBatches | ShuffledBatches
-        if self.stream == "shuffled":
-            blocks = ShuffledBatches(self.train_tokens, seed=self.seed, first=first, **cut)
-        else:
-            blocks = RandomBatches(self.train_tokens, generator=self.train_generator, **cut)
-        if not self.length_warmup:
-            return blocks
-        until = {size: step * self.batches_per_step for size, step in self.length_warmup.items()}
-        return SequenceLengthWarmup(blocks, sizes=until, first=first)
-
-    def val_dataloader(self) -> list[Part]:
-        shared = {"vocab_size": self.tokenizer.vocab_size, **self._ranks}
         estimates = [
             EstimateBatches(
                 tokens,
-                block_size=self.block_size,
                 batch_size=self.batch_size,
                 n_batches=self.estimate_batches,
                 generator=self.estimate_generator,
-                **shared,
+                **options,
             )
             for tokens in (self.train_tokens, self.val_tokens)
         ]
-        exact = SequentialBatches(self.val_tokens, block_size=self.block_size, **shared)
-        return [*map(Part, estimates), Part(exact)]
+        return [*estimates, SequentialBatches(self.val_tokens, **options)]
 
     @property
     def _ranks(self) -> dict[str, int]:
@@ -166,8 +168,9 @@ class TextDataModule(L.LightningDataModule):
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
     def state_dict(self) -> dict[str, Any]:
-        """Where every stream of random numbers stands, so that a resumed run draws on as if never stopped."""
-        state: dict[str, Any] = {"global": torch.get_rng_state()}
+        """The state of every stream of random numbers, so that a resumed run draws the same batches."""
+        n_drawn = self._n_drawn if self._train_batches is None else self._train_batches.n_drawn
+        state: dict[str, Any] = {"global": torch.get_rng_state(), "n_drawn": n_drawn}
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state_all()
         if self.train_generator is not None and self.estimate_generator is not None:
@@ -177,6 +180,8 @@ class TextDataModule(L.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         torch.set_rng_state(state_dict["global"])
+        self._n_drawn = state_dict["n_drawn"]
+        self._train_batches = None
         if "cuda" in state_dict and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state_dict["cuda"])
         if self.train_generator is not None and self.estimate_generator is not None:
@@ -187,15 +192,15 @@ class TextDataModule(L.LightningDataModule):
 def _check_counts(**counts: int) -> None:
     for key, number in counts.items():
         if type(number) is not int or number < 1:
-            raise UserError(f"data.{key}={number} must be a whole number of at least 1")
+            raise UserError(f"data.{key}={number} must be an integer >= 1")
 
 
 def _check_warmup(sizes: dict[int, int], block_size: int) -> None:
     for size, step in sizes.items():
         if type(size) is not int or type(step) is not int or size < 1 or step < 1 or block_size % size:
             raise UserError(
-                f"data.length_warmup={sizes} must give sizes that divide model.block_size={block_size} and the steps "
-                "until which they hold, such as {128: 600}"
+                f"data.sequence_length_warmup={sizes} must give sizes that divide model.block_size={block_size} and "
+                "the steps until which they are used, such as {128: 600}"
             )
 
 
@@ -205,4 +210,4 @@ def _check_choices(split: float, stream: str, cache: str | bool | None) -> None:
     if stream not in STREAMS:
         raise UserError(f"data.stream={stream} must be one of {', '.join(STREAMS)}")
     if cache is True or not isinstance(cache, str | bool | None):
-        raise UserError(f"data.cache={cache} must be a directory, null (the user's own) or false")
+        raise UserError(f"data.cache={cache} must be a directory, null (the user's cache) or false")

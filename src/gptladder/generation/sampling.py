@@ -1,4 +1,4 @@
-"""Text from a trained net, one token after another."""
+"""Sampling: generate text with a trained network, token by token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gptladder.data.tokenizer import Tokenizer, decode_stream
-from gptladder.model.kv_cache import Reader
+from gptladder.model.gpt import GPT
+from gptladder.model.kv_cache import KVCache
 from gptladder.system.errors import UserError
 
 
@@ -23,32 +24,32 @@ def generate(
     top_k: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
-    """Continue prompts token by token, each drawn from the net's own distribution.
+    """Generate tokens that continue a batch of prompts, each sampled from the network's distribution.
 
     Args:
-        net: ``(B, T)`` token numbers to ``(B, T, V)`` logits, in evaluation mode.
-        prompt: ``(B, T)``, ``T >= 1``; only its last ``block_size`` tokens are seen.
-        n_tokens: how many to draw.
-        temperature: logits are divided by it; 0 is greedy.
-        top_k: draw among the ``k`` likeliest tokens only.
-        generator: where the draws come from; never the stream that training draws from.
+        net: maps token ids ``(B, T)`` to logits ``(B, T, V)``; in evaluation mode.
+        prompt: ``(B, T)``, ``T >= 1``; the network sees only the last ``block_size`` tokens.
+        n_tokens: the number of tokens to generate.
+        temperature: the logits are divided by it; 0 is greedy.
+        top_k: sample from the ``k`` most likely tokens only.
+        generator: the source of randomness; by default a new one with seed 0, so that sampling never affects training.
 
     Returns:
-        An iterator of ``(B,)`` int64, the next token of each prompt.
+        An iterator of ``(B,)`` int64 tensors, the next token of each prompt.
 
     Raises:
-        UserError: an option is out of range; said before anything is drawn.
+        UserError: an option is out of range; raised before anything is sampled.
     """
     if not temperature >= 0:
         raise UserError(f"temperature={temperature} must be at least 0 (0 is greedy)")
     if top_k is not None and top_k < 1:
         raise UserError(f"top_k={top_k} must be at least 1")
     generator = generator or torch.Generator(prompt.device).manual_seed(0)
-    return _continued(net, prompt, n_tokens, block_size, temperature, top_k, generator)
+    return _sample_tokens(net, prompt, n_tokens, block_size, temperature, top_k, generator)
 
 
 @torch.inference_mode()
-def _continued(
+def _sample_tokens(
     net: nn.Module,
     idx: Tensor,
     n_tokens: int,
@@ -57,64 +58,72 @@ def _continued(
     top_k: int | None,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    reader = Reader(net, block_size)
+    cache = KVCache(block_size) if isinstance(net, GPT) else None
     new = idx[:, -block_size:]
-    written = [new]
+    tokens = new
     for _ in range(n_tokens):
-        if reader.length + new.size(1) <= block_size:
-            logits = reader.read(new)
-        else:  # every token moves to another place in the block: what was kept of them holds no more
-            written = [torch.cat(written, dim=1)[:, -block_size:]]
-            logits = net.forward(written[0])  # never compiled: each new length would be compiled anew
-        new = _draw(logits[:, -1], temperature, top_k, generator)  # (B, T, V) -> (B, 1)
-        written.append(new)
+        if cache is not None and cache.length + new.size(1) <= block_size:
+            logits = net.forward(new, cache)
+        else:  # the window moves: positions shift, so that the cache is invalid
+            tokens = tokens[:, -block_size:]
+            logits = net.forward(tokens)  # never compiled: each new length would be compiled anew
+        new = _sample(logits[:, -1], temperature, top_k, generator)  # (B, T, V) -> (B, 1)
+        tokens = torch.cat([tokens, new], dim=1)
         yield new.squeeze(1)
 
 
-def texts(
+def generate_text(
     net: nn.Module, tokenizer: Tokenizer, prompt: str, *, n_samples: int, n_tokens: int, seed: int, **options: Any
 ) -> Iterator[str]:
-    """Continue a prompt in text, in whole characters as they are drawn; several samples are drawn at once.
+    """Generate text that continues a prompt.
 
     Args:
-        prompt: what to continue, and the first piece; empty starts from newline, as the lecture does.
-        n_samples: of more than one, each comes whole, a line of dashes between two.
+        prompt: the text to continue; if empty, generation starts from a newline, as in the lecture.
+        n_samples: the number of samples, generated as one batch.
         options: those of ``generate``.
+
+    Yields:
+        the prompt, then each character as it is complete; several samples come as one piece, with a line of dashes
+        between them.
 
     Raises:
         UserError: the prompt has a character outside the vocabulary, or an option is out of range.
     """
-    if n_samples < 1 or n_tokens < 0:
-        raise UserError(f"samples={n_samples} of tokens={n_tokens} cannot be written: ask for at least 1 of 0")
+    if n_samples < 1:
+        raise UserError(f"samples={n_samples} must be at least 1")
+    if n_tokens < 0:
+        raise UserError(f"tokens={n_tokens} must be at least 0")
     if not 0 <= seed < 2**63:
-        raise UserError(f"seed={seed} must be from 0 to below 2**63")
+        raise UserError(f"seed={seed} must be an integer in [0, 2**63)")
     device = next(net.parameters()).device
-    start = tokenizer.encode(prompt).long() if prompt else _beginning(tokenizer)
+    idx = tokenizer.encode(prompt).long() if prompt else _start_token(tokenizer)
     generator = torch.Generator(device).manual_seed(seed)
-    tokens = generate(net, start.to(device).expand(n_samples, -1), n_tokens=n_tokens, generator=generator, **options)
+    tokens = generate(net, idx.to(device).expand(n_samples, -1), n_tokens=n_tokens, generator=generator, **options)
     if n_samples == 1:
         yield prompt
         yield from filter(None, decode_stream(tokenizer, map(int, tokens)))
     else:
-        drawn = torch.stack([start.new_zeros(n_samples), *(token.cpu() for token in tokens)], dim=1)[:, 1:]
-        yield "\n----\n".join(prompt + tokenizer.decode(sample) for sample in drawn)
+        samples = torch.stack([idx.new_zeros(n_samples), *(token.cpu() for token in tokens)], dim=1)[:, 1:]
+        yield "\n----\n".join(prompt + tokenizer.decode(sample) for sample in samples)
 
 
-def _beginning(tokenizer: Tokenizer) -> Tensor:
-    """Newline, the lecture's token 0; where no line ever ended, the first token."""
+def _start_token(tokenizer: Tokenizer) -> Tensor:
+    """Encode a newline, the lecture's token 0; without newline in the vocabulary, token 0."""
     try:
         return tokenizer.encode("\n").long()
     except UserError:
         return torch.zeros(1, dtype=torch.long)
 
 
-def _draw(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> Tensor:
+def _sample(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> Tensor:
     if temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)
     logits = logits.float() / temperature
     if top_k is not None and top_k < logits.size(-1):
         threshold = logits.topk(top_k).values[:, -1:]
         logits = logits.masked_fill(logits < threshold, float("-inf"))
-    # What `torch.multinomial` draws, bit for bit, without its checks: of exponential clocks the likeliest rings first.
-    likely = logits.softmax(dim=-1)
-    return (likely / torch.empty_like(likely).exponential_(generator=generator)).argmax(dim=-1, keepdim=True)
+    # The sample of `torch.multinomial`, bit for bit, without its checks: the largest ratio of a probability to an
+    # exponential random number.
+    probabilities = logits.softmax(dim=-1)
+    noise = torch.empty_like(probabilities).exponential_(generator=generator)
+    return (probabilities / noise).argmax(dim=-1, keepdim=True)

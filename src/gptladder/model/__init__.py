@@ -1,1 +1,5 @@
-"""The network: Bigram and GPT in plain PyTorch, with their parts."""
+"""The network, in plain PyTorch: Bigram, GPT, and their parts."""
+
+from gptladder.model.gpt import GPT, Bigram
+
+__all__ = ["GPT", "Bigram"]

@@ -1,4 +1,4 @@
-"""One layer of a GPT, and the residual stream that it adds to.
+"""A transformer block, its feed-forward and the activations.
 
 Dimensions in comments are those of ``gptladder.model.gpt``.
 """
@@ -6,78 +6,80 @@ Dimensions in comments are those of ``gptladder.model.gpt``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
+from gptladder.model.kv_cache import KVCache
 
-class Layer(nn.Module):
-    """Communicate, then compute: attention gathers the past, a feed-forward thinks about it.
+
+class Block(nn.Module):
+    """Attention, then a feed-forward; each is normalized, dropped out and added to the residual stream.
+
+    ``(B, T, n_embd)`` to ``(B, T, width)``.
 
     Args:
-        gather: builds what reads the past, ``n_embd`` channels to ``width``.
-        think: builds the feed-forward, ``width`` channels to ``width``; ``None`` leaves it out.
-        sublayer: puts either on the residual stream.
+        attention: ``n_embd`` channels to ``width``.
+        mlp: ``width`` channels to ``width``; ``None`` leaves the feed-forward out.
+        n_embd, width: channels of the input and of the output; equal where anything is added.
+        norm: builds a normalization from a number of channels.
+        norm_position: normalize ``pre`` (before each sublayer), ``post`` (after it), or ``none``.
+        residual: add each sublayer's output to its input (He et al. 2015) instead of replacing it.
+        dropout: on the output of each sublayer.
     """
 
     def __init__(
         self,
-        gather: Callable[[], nn.Module],
-        think: Callable[[], nn.Module] | None,
-        sublayer: Callable[[nn.Module, int, int], Sublayer],
+        attention: nn.Module,
+        mlp: nn.Module | None,
         *,
         n_embd: int,
         width: int,
-    ) -> None:
-        super().__init__()
-        self.attention = sublayer(gather(), n_embd, width)
-        self.feedforward = sublayer(think(), width, width) if think else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.feedforward(self.attention(x))
-        return y
-
-
-class Sublayer(nn.Module):
-    """One stop on the residual stream: normalise, transform, drop out, add back."""
-
-    def __init__(
-        self,
-        body: nn.Module,
-        width_in: int,
-        width_out: int,
-        *,
         norm: Callable[[int], nn.Module],
-        residual: bool,
         norm_position: str,
+        residual: bool,
         dropout: float,
     ) -> None:
         super().__init__()
-        self.pre_norm = norm(width_in) if norm_position == "pre" else nn.Identity()
-        self.body = body
+        self.residual = residual
+        self.norm1 = norm(n_embd) if norm_position == "pre" else nn.Identity()
+        self.attention = attention
+        self.post_norm1 = norm(width) if norm_position == "post" else nn.Identity()
+        self.norm2 = norm(width) if norm_position == "pre" and mlp is not None else nn.Identity()
+        self.mlp = mlp
+        self.post_norm2 = norm(width) if norm_position == "post" and mlp is not None else nn.Identity()
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.join = torch.add if residual else replaced
-        self.post_norm = norm(width_out) if norm_position == "post" else nn.Identity()
+
+    def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+        y = self.dropout(self.attention(self.norm1(x), cache))
+        x = self.post_norm1(x + y if self.residual else y)
+        if self.mlp is not None:
+            y = self.dropout(self.mlp(self.norm2(x)))
+            x = self.post_norm2(x + y if self.residual else y)
+        return x
+
+
+def build_mlp(width: int, expansion: int, activation: str, *, bias: bool) -> nn.Sequential | None:
+    """The feed-forward of each position: linear, activation, linear.
+
+    Args:
+        width: channels of its input and its output.
+        expansion: hidden channels in multiples of ``width``; 1 is the lecture's first version, a single linear with
+            its activation; 0 is no feed-forward.
+    """
+    linear = partial(nn.Linear, bias=bias)
+    if expansion == 0:
+        return None
+    if expansion == 1:
+        return nn.Sequential(linear(width, width), ACTIVATIONS[activation]())
+    return nn.Sequential(linear(width, expansion * width), ACTIVATIONS[activation](), linear(expansion * width, width))
+
+
+class SquaredReLU(nn.Module):
+    """ReLU, squared (So et al. 2021, "Primer")."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.post_norm(self.join(x, self.dropout(self.body(self.pre_norm(x)))))
-        return y
+        return x.relu().square()
 
 
-def replaced(x: Tensor, y: Tensor) -> Tensor:
-    """No residual path (He et al. 2015), which would add what a sublayer found to what was known."""
-    return y
-
-
-def projected(gather: Callable[[], nn.Module], projection: Callable[[], nn.Module]) -> nn.Sequential:
-    """What the heads found, mixed (Vaswani et al. 2017)."""
-    return nn.Sequential(gather(), projection())
-
-
-def feedforward(
-    width: int, expansion: int, linear: Callable[[int, int], nn.Module], activation: Callable[[], nn.Module]
-) -> nn.Sequential:
-    """Each position thinks on its own: widen, bend, and back; unwidened, there is nothing to bring back."""
-    if expansion == 1:
-        return nn.Sequential(linear(width, width), activation())
-    return nn.Sequential(linear(width, expansion * width), activation(), linear(expansion * width, width))
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "relu2": SquaredReLU}

@@ -1,4 +1,4 @@
-"""What a position starts from: its token, its place, and what stood just before it.
+"""Input embeddings: the token, its position, and optionally the tokens just before it.
 
 Dimensions in comments are those of ``gptladder.model.gpt``.
 """
@@ -9,86 +9,85 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptladder.model.kv_cache import NO_MEMORY, Memory, NoMemory
+from gptladder.model.kv_cache import KVCache
 
 
-class TokenEmbedding(nn.Module):
-    """What a token is, plus where it stands."""
+class InputEmbedding(nn.Module):
+    """The sum of all embeddings of a token.
 
-    def __init__(self, vocab_size: int, block_size: int, n_embd: int, *, positions: bool) -> None:
+    Args:
+        vocab_size, block_size, n_embd: ``V``, the longest ``T``, ``C``.
+        positions: add a learned embedding of the position.
+        n_prev_tokens: add embeddings of that many previous tokens.
+        bigram_embedding: add an embedding of the pair of the previous token and the token.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        block_size: int,
+        n_embd: int,
+        *,
+        positions: bool,
+        n_prev_tokens: int = 0,
+        bigram_embedding: bool = False,
+    ) -> None:
         super().__init__()
         self.token = nn.Embedding(vocab_size, n_embd)
-        self.position = AddPosition(block_size, n_embd) if positions else nn.Identity()
+        self.position = nn.Embedding(block_size, n_embd) if positions else None
+        self.previous = PreviousTokenEmbedding(vocab_size, n_embd, n_prev_tokens) if n_prev_tokens else None
+        self.bigram = BigramEmbedding(vocab_size, n_embd) if bigram_embedding else None
 
-    def forward(self, idx: Tensor) -> Tensor:
-        x: Tensor = self.position(self.token(idx))  # (B, T) -> (B, T, C)
+    def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
+        x: Tensor = self.token(idx)  # (B, T) -> (B, T, C)
+        if self.position is not None:
+            start = cache.length if cache is not None else 0
+            x = x + self.position.weight[start : start + idx.size(1)]
+        if self.previous is not None:
+            x = x + self.previous(idx, cache)
+        if self.bigram is not None:
+            x = x + self.bigram(idx, cache)
         return x
 
 
-class AddPosition(nn.Module):
-    """Adds a learnt vector for each place in the block."""
+class PreviousTokenEmbedding(nn.Module):
+    """A learned vector for each of the ``n`` previous tokens, one table per distance, summed.
 
-    def __init__(self, block_size: int, n_embd: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(block_size, n_embd)
-        self.memory: Memory | NoMemory = NO_MEMORY
-
-    def forward(self, x: Tensor) -> Tensor:
-        start = self.memory.length
-        return x + self.table.weight[start : start + x.size(1)]
-
-
-class WithPrevious(nn.Module):
-    """Adds to each token's embedding a learnt vector of each token just before it: an n-gram to start from.
-
-    A table a distance, with one more row that stands for what came before the block. It saves the first layer from
-    learning to look one and two back, and costs a look-up.
-
-    Args:
-        here: gives ``(B, T, C)`` for ``(B, T)`` token numbers.
-        n_previous: how far back.
+    The first layer then need not learn to attend one and two tokens back. Each table has one more row, for positions
+    before the start of the block.
     """
 
-    def __init__(self, here: nn.Module, vocab_size: int, n_embd: int, *, n_previous: int) -> None:
+    def __init__(self, vocab_size: int, n_embd: int, n_prev_tokens: int) -> None:
         super().__init__()
-        self.here = here
-        self.nothing = vocab_size
-        self.n_previous = n_previous
-        self.table = nn.Embedding(n_previous * (vocab_size + 1), n_embd)
-        self.first_row: Tensor
-        self.register_buffer("first_row", torch.arange(n_previous) * (vocab_size + 1), persistent=False)
-        self.memory: Memory | NoMemory = NO_MEMORY
+        self.pad_token = vocab_size
+        self.n_prev_tokens = n_prev_tokens
+        self.table = nn.Embedding(n_prev_tokens * (vocab_size + 1), n_embd)
+        self.row_offsets: Tensor
+        self.register_buffer("row_offsets", torch.arange(n_prev_tokens) * (vocab_size + 1), persistent=False)
 
-    def forward(self, idx: Tensor) -> Tensor:
-        (seen,) = self.memory.with_past(idx)
-        before = F.pad(seen[:, :-1], (self.n_previous, 0), value=self.nothing)
-        before = before[:, -(self.n_previous + idx.size(1) - 1) :]  # (B, n_previous + T - 1)
-        rows = self.first_row + before.unfold(1, self.n_previous, 1)  # (B, T, n_previous)
-        x: Tensor = self.here(idx) + self.table(rows).sum(dim=2)  # (B, T, n_previous, C) -> (B, T, C)
+    def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
+        (tokens,) = cache.update(self, idx) if cache is not None else (idx,)
+        previous = F.pad(tokens[:, :-1], (self.n_prev_tokens, 0), value=self.pad_token)
+        previous = previous[:, -(self.n_prev_tokens + idx.size(1) - 1) :]  # (B, n_prev_tokens + T - 1)
+        rows = self.row_offsets + previous.unfold(1, self.n_prev_tokens, 1)  # (B, T, n_prev_tokens)
+        x: Tensor = self.table(rows).sum(dim=2)  # (B, T, n_prev_tokens, C) -> (B, T, C)
         return x
 
 
-class WithPairs(nn.Module):
-    """Adds to each token's embedding a learnt vector of the pair that it makes with the token before it.
+class BigramEmbedding(nn.Module):
+    """A learned vector for each pair of a previous token and a token.
 
-    What a sum of two embeddings cannot say without a layer's help. One row a pair, and one a token for the pair with
-    what came before the block.
-
-    Args:
-        here: gives ``(B, T, C)`` for ``(B, T)`` token numbers.
-
-    Huang et al. 2025, "Over-Tokenized Transformer", with one order of n-gram and no hashing.
+    One row per pair, and one per token for pairs with what came before the block. Huang et al. 2025, "Over-Tokenized
+    Transformer", with one order of n-gram and without hashing.
     """
 
-    def __init__(self, here: nn.Module, vocab_size: int, n_embd: int) -> None:
+    def __init__(self, vocab_size: int, n_embd: int) -> None:
         super().__init__()
-        self.here = here
         self.vocab_size = vocab_size
         self.table = nn.Embedding((vocab_size + 1) * vocab_size, n_embd)
-        self.memory: Memory | NoMemory = NO_MEMORY
 
-    def forward(self, idx: Tensor) -> Tensor:
-        (seen,) = self.memory.with_past(idx)
-        before = F.pad(seen[:, :-1], (1, 0), value=self.vocab_size)[:, -idx.size(1) :]  # (B, T)
-        x: Tensor = self.here(idx) + self.table(before * self.vocab_size + idx)  # (B, T) -> (B, T, C)
+    def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
+        (tokens,) = cache.update(self, idx) if cache is not None else (idx,)
+        previous = F.pad(tokens[:, :-1], (1, 0), value=self.vocab_size)[:, -idx.size(1) :]  # (B, T)
+        x: Tensor = self.table(previous * self.vocab_size + idx)  # (B, T) -> (B, T, C)
         return x

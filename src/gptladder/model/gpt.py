@@ -5,36 +5,44 @@ Dimensions in comments::
     B  batch        T  time (position in the block)     C  channels (n_embd)
     V  vocabulary   H  heads (n_head)                   D  head size
 
-Parts are built in the order of the lecture "Let's build GPT: from scratch, in code, decode_stream out", so that
-one seed draws the very weights of the published curves. A switch that is off is an absent part, chosen in
-the constructor: ``forward`` never asks.
+Parameters are created in the order of the lecture "Let's build GPT: from scratch, in code, spelled out", so that one
+seed gives the initial weights of the published curves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from gptladder.model.activation import ACTIVATIONS
-from gptladder.model.attention import gathers
-from gptladder.model.block import Layer, Sublayer, feedforward, projected
-from gptladder.model.embeddings import TokenEmbedding, WithPairs, WithPrevious
-from gptladder.model.init import INITIALISATIONS
-from gptladder.model.validation import check_dropout, check_modern, check_width, one_of, share, whole
+from gptladder.model.attention import CausalSelfAttention, UniformAttention
+from gptladder.model.block import ACTIVATIONS, Block, build_mlp
+from gptladder.model.embeddings import InputEmbedding
+from gptladder.model.init import INITIALIZATIONS
+from gptladder.model.kv_cache import KVCache
+from gptladder.model.validation import (
+    check_choice,
+    check_dropout,
+    check_int,
+    check_options,
+    check_width,
+    divide_heads,
+)
 
 
 class Bigram(nn.Module):
-    """A table of next-character logits, one row a character.
+    """A table of next-character logits, one row per character.
 
-    ``(B, T)`` token numbers to ``(B, T, V)`` logits. It looks at one character only; ``block_size`` is how many
-    it predicts at once.
+    ``(B, T)`` token numbers to ``(B, T, V)`` logits. It sees one character only; ``block_size`` is the number of
+    predictions per block.
     """
 
-    def __init__(self, *, vocab_size: int, block_size: int) -> None:
+    def __init__(self, *, vocab_size: int = 65, block_size: int = 8) -> None:
         super().__init__()
-        whole(1, block_size=block_size)
+        check_int(1, block_size=block_size)
+        self.arguments = {"vocab_size": vocab_size, "block_size": block_size}
         self.block_size = block_size
         self.table = nn.Embedding(vocab_size, vocab_size)
 
@@ -44,40 +52,43 @@ class Bigram(nn.Module):
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer; with every switch off, an embedded bigram.
+    """A decoder-only transformer; with every switch off, a bigram model with an embedding.
 
-    ``(B, T)`` token numbers, ``T <= block_size``, to ``(B, T, V)`` logits.
+    ``(B, T)`` token numbers, ``T <= block_size``, to ``(B, T, V)`` logits. The defaults are the full small model of the
+    lecture, without dropout.
 
     Args:
         vocab_size: ``V``.
         block_size: the longest ``T``.
         n_embd: ``C``, the width of the embedding.
-        positions: add a learnt embedding of the position to that of the token.
-        n_layer: layers of attention and feed-forward; 0 predicts from the embedding alone.
-        attention: how the past is gathered, a uniform ``mean`` or ``softmax`` weights from queries and keys.
-        n_head: ``H``, heads side by side.
+        positions: add a learned embedding of the position to that of the token.
+        n_layer: blocks of attention and feed-forward; 0 predicts from the embedding alone.
+        attention: a uniform ``mean`` of the past, or ``softmax`` weights from queries and keys.
+        n_head: ``H``, parallel heads.
         head_size: ``D``; ``None`` divides ``n_embd`` among the heads.
         scale: divide attention scores by the square root of ``D``.
-        expansion: width of the feed-forward's hidden part in multiples of its input; 0 leaves the
-            feed-forward out, 1 is a single linear with ReLU.
+        expansion: hidden width of the feed-forward in multiples of its input; 0 leaves the feed-forward out, 1 is a
+            single linear with its activation.
         projection: a linear after the concatenated heads.
-        residual: add each sublayer's output to its input instead of atomic_write it.
+        residual: add each sublayer's output to its input instead of replacing it.
         norm_position: LayerNorm ``pre`` (before each sublayer and the head), ``post`` (after each sublayer), ``none``.
         dropout: on attention weights and on sublayer outputs.
 
-    Beyond the lecture, which does without them:
+    Beyond the lecture:
 
         bias: a bias in every linear, and in LayerNorm.
-        norm_gain: a learnt gain (and bias) in LayerNorm.
-        activation: of the feed-forward, ``relu``, ``gelu`` or ``relu2``, its square.
-        tied: the head reuses the table of tokens (Press & Wolf 2016).
-        rotary: tell places by turning queries and keys.
-        qk_norm: normalise queries and keys, head by head.
-        fused: let torch's fused kernel attend over long contexts; false is faster in bf16 on a CPU.
-        n_previous: add embeddings of that many tokens just before to each token's own.
-        pairs: add an embedding of the pair that each token makes with the one before it.
-        init: first weights as the ``lecture`` draws them, as ``gpt2`` does, or ``zero`` in whatever writes into the
-            residual stream or the logits.
+        norm_affine: a learned gain (and bias) in LayerNorm.
+        activation: of the feed-forward, ``relu``, ``gelu``, or ``relu2`` (ReLU squared).
+        tie_weights: the head shares the weights of the token embedding (Press & Wolf 2016).
+        rope: rotary position embeddings.
+        qk_norm: LayerNorm on queries and keys.
+        sdpa: use torch's fused attention for long contexts; false is faster in bf16 on a CPU.
+        n_prev_tokens: add embeddings of that many previous tokens.
+        bigram_embedding: add an embedding of each pair of tokens.
+        init: initial weights: ``torch_default`` as in the lecture, ``gpt2``, or ``zero_residual``.
+
+    Attributes:
+        arguments: what it was built with, as plain values.
 
     Raises:
         UserError: sizes that do not fit together.
@@ -88,74 +99,129 @@ class GPT(nn.Module):
     def __init__(
         self,
         *,
-        vocab_size: int,
-        block_size: int,
-        n_embd: int,
-        positions: bool,
-        n_layer: int,
-        attention: Literal["mean", "softmax"],
-        n_head: int,
-        head_size: int | None,
-        scale: bool,
-        expansion: int,
-        projection: bool,
-        residual: bool,
-        norm_position: Literal["none", "pre", "post"],
-        dropout: float,
+        vocab_size: int = 65,
+        block_size: int = 8,
+        n_embd: int = 32,
+        positions: bool = True,
+        n_layer: int = 3,
+        attention: Literal["mean", "softmax"] = "softmax",
+        n_head: int = 4,
+        head_size: int | None = None,
+        scale: bool = True,
+        expansion: int = 4,
+        projection: bool = True,
+        residual: bool = True,
+        norm_position: Literal["none", "pre", "post"] = "pre",
+        dropout: float = 0.0,
         bias: bool = True,
-        norm_gain: bool = True,
+        norm_affine: bool = True,
         activation: Literal["relu", "gelu", "relu2"] = "relu",
-        tied: bool = False,
-        rotary: bool = False,
+        tie_weights: bool = False,
+        rope: bool = False,
         qk_norm: bool = False,
-        fused: bool = True,
-        n_previous: int = 0,
-        pairs: bool = False,
-        init: Literal["lecture", "gpt2", "zero"] = "lecture",
+        sdpa: bool = True,
+        n_prev_tokens: int = 0,
+        bigram_embedding: bool = False,
+        init: Literal["torch_default", "gpt2", "zero_residual"] = "torch_default",
     ) -> None:
+        arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
-        whole(1, block_size=block_size, n_embd=n_embd, n_head=n_head, head_size=1 if head_size is None else head_size)
-        whole(0, n_layer=n_layer, expansion=expansion, n_previous=n_previous)
-        one_of(attention=(attention, ("mean", "softmax")), norm_position=(norm_position, ("none", "pre", "post")))
-        one_of(activation=(activation, tuple(ACTIVATIONS)), init=(init, tuple(INITIALISATIONS)))
+        self.arguments = arguments
+        check_int(1, block_size=block_size, n_embd=n_embd, n_head=n_head)
+        check_int(1, head_size=1 if head_size is None else head_size)
+        check_int(0, n_layer=n_layer, expansion=expansion, n_prev_tokens=n_prev_tokens)
+        check_choice(attention=(attention, ("mean", "softmax")), norm_position=(norm_position, ("none", "pre", "post")))
+        check_choice(activation=(activation, tuple(ACTIVATIONS)), init=(init, tuple(INITIALIZATIONS)))
         check_dropout(dropout)
-        head_size = head_size or share(n_embd, n_head)
+        head_size = head_size or divide_heads(n_embd, n_head)
         width = n_head * head_size if n_layer and not projection else n_embd
-        stacked, ends_linear = n_layer > 1 or residual, residual and projection and expansion != 1
-        check_width(width, n_embd=n_embd, n_head=n_head, head_size=head_size, stacked=stacked, tied=tied)
-        check_modern(head_size=head_size, rotary=rotary, init=init, ends_linear=ends_linear)
-        self.block_size = block_size
-        linear = partial(nn.Linear, bias=bias)
-        norm = partial(nn.LayerNorm, elementwise_affine=norm_gain, bias=bias)
-        options = {"scale": scale, "dropout": dropout, "rotary": rotary, "qk_norm": qk_norm, "fused": fused}
-        gather = gathers(attention, n_embd, n_head=n_head, head_size=head_size, block_size=block_size, **options)
-        if projection:
-            gather = partial(projected, gather, partial(linear, n_head * head_size, n_embd))
-        think = partial(feedforward, width, expansion, linear, ACTIVATIONS[activation]) if expansion else None
-        sublayer = partial(Sublayer, norm=norm, residual=residual, norm_position=norm_position, dropout=dropout)
-        # The notebook that published `embedding` drew its head before its table; every other rung draws it last.
-        head_drawn_first = linear(n_embd, vocab_size) if not n_layer and not positions else None
-        token = TokenEmbedding(vocab_size, block_size, n_embd, positions=positions)
-        self.embedding: nn.Module = token
-        if n_previous:
-            self.embedding = WithPrevious(self.embedding, vocab_size, n_embd, n_previous=n_previous)
-        if pairs:
-            self.embedding = WithPairs(self.embedding, vocab_size, n_embd)
-        layers = (Layer(gather, think, sublayer, n_embd=n_embd, width=width) for _ in range(n_layer))
-        self.layers = nn.Sequential(*layers)
-        self.norm = norm(width) if norm_position == "pre" else nn.Identity()
-        self.head = head_drawn_first or linear(width, vocab_size)
-        if tied:
-            self.head.weight = token.token.weight
-        INITIALISATIONS[init](self)
+        check_width(
+            width,
+            n_embd=n_embd,
+            n_head=n_head,
+            head_size=head_size,
+            stacked=n_layer > 1,
+            residual=residual,
+            tie_weights=tie_weights,
+        )
+        check_options(
+            head_size=head_size, rope=rope, init=init, ends_linear=residual and projection and expansion != 1
+        )
+        norm = partial(nn.LayerNorm, elementwise_affine=norm_affine, bias=bias)
+        heads = {"n_head": n_head, "head_size": head_size, "projection": projection, "bias": bias}
 
-    def forward(self, idx: Tensor) -> Tensor:
-        x = self.embedding(idx)  # (B, T) -> (B, T, C)
-        x = self.layers(x)
-        logits: Tensor = self.head(self.norm(x))  # (B, T, C) -> (B, T, V)
+        def build_attention() -> nn.Module:
+            if attention == "mean":
+                return UniformAttention(n_embd, **heads)
+            return CausalSelfAttention(
+                n_embd,
+                **heads,
+                block_size=block_size,
+                scale=scale,
+                dropout=dropout,
+                rope=rope,
+                qk_norm=qk_norm,
+                sdpa=sdpa,
+            )
+
+        def build_block() -> Block:
+            return Block(
+                build_attention(),
+                build_mlp(width, expansion, activation, bias=bias),
+                n_embd=n_embd,
+                width=width,
+                norm=norm,
+                norm_position=norm_position,
+                residual=residual,
+                dropout=dropout,
+            )
+
+        self.block_size = block_size
+        # The notebook that published `embedding` created its head before its table; every other rung creates it last.
+        early_head = nn.Linear(n_embd, vocab_size, bias=bias) if not n_layer and not positions else None
+        self.embedding = InputEmbedding(
+            vocab_size,
+            block_size,
+            n_embd,
+            positions=positions,
+            n_prev_tokens=n_prev_tokens,
+            bigram_embedding=bigram_embedding,
+        )
+        self.blocks = nn.ModuleList(build_block() for _ in range(n_layer))
+        self.final_norm = norm(width) if norm_position == "pre" else nn.Identity()
+        self.lm_head = early_head or nn.Linear(width, vocab_size, bias=bias)
+        if tie_weights:
+            self.lm_head.weight = self.embedding.token.weight
+        INITIALIZATIONS[init](self)
+
+    def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
+        x = self.embedding(idx, cache)  # (B, T) -> (B, T, C)
+        for block in self.blocks:
+            x = block(x, cache)
+        logits: Tensor = self.lm_head(self.final_norm(x))  # (B, T, C) -> (B, T, V)
+        if cache is not None:
+            cache.length += idx.size(1)
         return logits
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Trainable numbers of a network."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in net.parameters())
+
+
+def describe_net(net: nn.Module) -> dict[str, Any] | None:
+    """The kind and the arguments of a network of ours as plain values; ``None`` for any other."""
+    return next(({"kind": name, **net.arguments} for name, kind in NETS.items() if type(net) is kind), None)
+
+
+def build_net(description: Mapping[str, Any]) -> GPT | Bigram:
+    """A freshly initialized network from what ``describe_net`` returned.
+
+    Raises:
+        LookupError, TypeError: it describes no network of ours.
+    """
+    arguments = dict(description)
+    return NETS[arguments.pop("kind")](**arguments)
+
+
+NETS: dict[str, type[GPT] | type[Bigram]] = {"bigram": Bigram, "gpt": GPT}

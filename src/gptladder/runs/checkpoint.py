@@ -1,6 +1,6 @@
 """Checkpoints, read without running what they contain.
 
-This file knows no Lightning, whose import would be most of the time that a sample or a report takes.
+Nothing here imports Lightning, which would take most of the time of a sample or a report.
 """
 
 from __future__ import annotations
@@ -9,21 +9,20 @@ import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gptladder.data.text import Corpus, open_corpus, tiny_shakespeare_corpus
+from gptladder.data.text import Corpus, open_corpus, read_text, tiny_shakespeare_corpus
 from gptladder.data.token_cache import TokenSplits, encode_splits
 from gptladder.data.tokenizer import Tokenizer
-from gptladder.model.gpt import GPT, Bigram
+from gptladder.model.gpt import build_net
 from gptladder.runs.export import read_exported
+from gptladder.runs.old_records import upgrade_checkpoint
 from gptladder.system.errors import UserError
 
-# A checkpoint says by name what it holds; only these names are built.
-NETS: dict[str, type[nn.Module]] = {f"{net.__module__}.{net.__qualname__}": net for net in (Bigram, GPT)}
-TOKENIZERS = {  # imported when one is met: two of them need libraries that are extras
+TOKENIZERS = {  # imported when one is needed: two of them need libraries that are extras
     "char": ("gptladder.data.tokenizer", "CharTokenizer"),
     "gpt2": ("gptladder.data.gpt2_tokenizer", "GPT2Tokenizer"),
     "bpe": ("gptladder.data.bpe", "BPETokenizer"),
@@ -32,7 +31,7 @@ TOKENIZERS = {  # imported when one is met: two of them need libraries that are 
 
 @dataclass(frozen=True)
 class Trained:
-    """A net with its weights, and what is needed to talk to it."""
+    """A trained network, its tokenizer and the config of its run."""
 
     net: nn.Module
     tokenizer: Tokenizer
@@ -44,31 +43,37 @@ class Trained:
         return int(self.config["model"]["block_size"])
 
 
+class EvalTokens(NamedTuple):
+    """Tokens to evaluate on, ``(N,)``, and the number of tokens per character."""
+
+    tokens: Tensor
+    tokens_per_char: float
+
+
 def load_trained(path: str | Path) -> Trained:
-    """Rebuild a trained net, in evaluation mode, from a checkpoint or from what ``export`` wrote.
+    """Load a trained network in evaluation mode, from a checkpoint or from an export.
 
     Raises:
-        UserError: the file is missing, truncated, not one of ours, or does not fit the rung that it names.
+        UserError: the file is missing, truncated, not one of ours, or does not fit the network that it names.
     """
-    record, weights = read_exported(Path(path)) if Path(path).suffix == ".safetensors" else _read(path)
+    metadata, weights = _read_export(Path(path)) if Path(path).suffix == ".safetensors" else _read(path)
     try:
-        tokenizer = rebuilt(record["tokenizer"])
-        arguments = dict(record["config"]["model"])
-        net = NETS[arguments.pop("_target_")](**arguments, vocab_size=tokenizer.vocab_size)
+        tokenizer = build_tokenizer(metadata["tokenizer"])
+        net = build_net(metadata["net"])
         net.load_state_dict(weights)
-        return Trained(net.eval(), tokenizer, record["config"], record["corpus_sha256"])
+        return Trained(net.eval(), tokenizer, metadata["config"], metadata["corpus_sha256"])
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
-            f"checkpoint {path} does not fit a net of this version ({what}): use the version that wrote it"
+            f"checkpoint {path} does not fit a network of this version ({what}): use the version that wrote it"
         ) from None
 
 
-def rebuilt(state: dict[str, Any]) -> Tokenizer:
-    """A tokenizer from the plain values that it was saved as.
+def build_tokenizer(state: dict[str, Any]) -> Tokenizer:
+    """A tokenizer from the plain values that its ``state_dict`` returned.
 
     Raises:
-        LookupError, TypeError, ValueError: they are of no tokenizer of ours.
+        LookupError, TypeError, ValueError: they describe no tokenizer of ours.
         UserError: the library that it needs is not installed.
     """
     module, name = TOKENIZERS[state["kind"]]
@@ -81,47 +86,81 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return checkpoint["gptladder"], net_weights(checkpoint)
 
 
+def _read_export(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    metadata, weights = read_exported(path)
+    if "net" in metadata:
+        return metadata, weights
+    upgraded = upgrade_checkpoint({"gptladder": metadata, "state_dict": weights})
+    return upgraded["gptladder"], upgraded["state_dict"]
+
+
 def net_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights of the net alone, by the names that the net gives them."""
+    """The weights of the network alone, under the names that the network gives them."""
     states = checkpoint.get("state_dict")
     named = states.items() if isinstance(states, dict) else ()
     return {name.removeprefix("net."): tensor for name, tensor in named if name.startswith("net.")}
 
 
 def recorded_corpus(trained: Trained) -> tuple[Corpus, Corpus]:
-    """The training and the validation split of a checkpoint's run.
+    """The training and the validation split of a run.
 
     Raises:
         UserError: the text is gone or is not the one that the run was trained on.
     """
     path, split = trained.config["data"]["path"], trained.config["data"]["split"]
-    text = tiny_shakespeare_corpus() if path is None else open_corpus(path)
-    if text.sha256 != trained.corpus_sha256:
-        raise UserError(f"data.path={path} has changed since the run was trained: name the text to measure with --text")
-    return text.split(split)
+    corpus = tiny_shakespeare_corpus() if path is None else open_corpus(path)
+    if corpus.sha256 != trained.corpus_sha256:
+        raise UserError(f"data.path={path} has changed since the run was trained: name a text with --text")
+    return corpus.split(split)
 
 
 def recorded_tokens(trained: Trained) -> TokenSplits:
-    """The same, encoded."""
+    """The tokens of both splits of a run."""
     return encode_splits(*recorded_corpus(trained), trained.tokenizer, cache=trained.config["data"].get("cache"))
 
 
+def validation_tokens(trained: Trained) -> EvalTokens:
+    """The validation split of a run.
+
+    Raises:
+        UserError: the text is gone or is not the one that the run was trained on.
+    """
+    tokens = recorded_tokens(trained).val
+    return EvalTokens(tokens, len(tokens) / len(recorded_corpus(trained)[1]))
+
+
+def tokenize_file(trained: Trained, path: Path) -> EvalTokens:
+    """Another text, encoded by the tokenizer of a run.
+
+    Raises:
+        UserError: the text cannot be read or encoded.
+    """
+    text = read_text(path, key="--text")
+    tokens = trained.tokenizer.encode(text)
+    return EvalTokens(tokens, len(tokens) / len(text))
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint as plain containers and tensors; nothing in the file is ever run.
+    """Read a checkpoint as plain containers and tensors, also one of version 0.1; nothing in the file is run.
 
     Raises:
         UserError: the file is missing, truncated or not one of ours.
     """
     if not Path(path).is_file():
-        raise UserError(f"there is no checkpoint {path}: name a file that train.py wrote, or a run with --run")
+        raise UserError(f"there is no checkpoint {path}: name one that train.py wrote, or a run directory")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice on foreign files
+            warnings.simplefilter("ignore")  # PyTorch's advice on foreign files
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # what a damaged or foreign file makes torch raise has no bounds
+    except Exception:  # PyTorch may raise anything for a damaged or foreign file
         raise UserError(
             f"checkpoint {path} cannot be read: it is truncated or was not written by train.py; take another one"
         ) from None
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("gptladder"), dict):
-        raise UserError(f"checkpoint {path} is foreign: it was not written by this project's train.py")
-    return checkpoint
+        raise UserError(f"checkpoint {path} was not written by gpt-ladder: use one that train.py wrote")
+    if "net" in checkpoint["gptladder"]:
+        return checkpoint
+    try:
+        return upgrade_checkpoint(checkpoint)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error}): use another one") from None

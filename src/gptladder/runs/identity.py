@@ -1,4 +1,8 @@
-"""The recipe: what of a run's config decides what it learns."""
+"""The identity of a run: what of its config decides what it learns.
+
+An identity consists of the choices of config groups and of their values, never of import paths: moving or renaming a
+class changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,23 @@ import hashlib
 import json
 from typing import Any
 
-from gptladder.runs.naming import flatten
+from gptladder.runs.configs import flatten
 
-# Where the run writes, how it is shown and what it runs on are not part of the recipe; nor is its length, so that
-# a short run can be held against the start of a published curve.
+# The groups whose choice says what is built from their values.
+CHOICES = ("tokenizer", "optimizer", "scheduler")
+
+# Output, display and hardware are not part of the recipe; nor is the length, so that a short run can be compared with
+# the start of a published curve.
 TRAINER_KEYS = ("val_check_interval", "accumulate_grad_batches", "gradient_clip_val")
 
 
 def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
-    """The part of a resolved config that decides what is learnt; text and start by their fingerprints."""
-    data = {key: value for key, value in config["data"].items() if key not in ("_target_", "path", "seed", "cache")}
+    """The part of a config that decides what is learned at each step.
+
+    Args:
+        config: resolved, with the choices of its groups in ``config["choices"]``.
+        corpus_sha256: of the text.
+    """
     start = {"init_from": config["init_from"]["sha256"]} if config.get("init_from") else {}
     if not config.get("evaluate_first", True):  # an evaluation draws from the published stream
         start["evaluate_first"] = False
@@ -23,35 +34,39 @@ def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
         **start,
         "seed": config["seed"],
         "corpus_sha256": corpus_sha256,
-        "tokenizer": config["tokenizer"],
-        "data": data,
-        "model": config["model"],
-        "optimizer": config["optimizer"],
-        "scheduler": config["scheduler"],
+        "choices": {group: config["choices"].get(group) for group in CHOICES},
+        "tokenizer": _values(config["tokenizer"]),
+        "data": _values(config["data"], without=("path", "seed", "cache")),
+        "model": _values(config["model"]),
+        "optimizer": _values(config["optimizer"]),
+        "scheduler": _values(config["scheduler"]),
         "trainer": {key: config["trainer"][key] for key in TRAINER_KEYS},
     }
 
 
 def identity(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
-    """The recipe, and what else decides the very bits of a result: its length and precision."""
-    length = {"max_steps": config["trainer"]["max_steps"], "precision": config["hardware"]["precision"]}
-    return recipe(config, corpus_sha256) | length
+    """The recipe, and what else decides the bits of a result: the model's file, the length and the precision."""
+    return recipe(config, corpus_sha256) | {
+        "model_choice": config["choices"].get("model"),
+        "max_steps": config["trainer"]["max_steps"],
+        "precision": config["hardware"]["precision"],
+    }
 
 
 def config_hash(config: dict[str, Any], corpus_sha256: str) -> str:
-    """Twelve hex digits that two runs share if they learn the same thing for the same number of steps."""
+    """Twelve hex digits that two runs share if they learn the same for the same number of steps."""
     return hashlib.sha256(json.dumps(identity(config, corpus_sha256), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What of the record in a checkpoint is no longer so: text, tokenizer, split, protocol, architecture, all.
+def diff_identity(recorded: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """What changed since a checkpoint was saved: text, tokenizer, split, protocol or architecture.
 
     Args:
-        then, now: the records of two learners: ``config``, ``tokenizer`` and ``corpus_sha256``.
+        recorded, current: metadata of two checkpoints: ``config``, ``tokenizer`` and ``corpus_sha256``.
     """
     before, after = (
         dict(flatten({**identity(record["config"], record["corpus_sha256"]), "tokens": record["tokenizer"]}))
-        for record in (then, now)
+        for record in (recorded, current)
     )
     keys = sorted(before.keys() | after.keys())
     return [
@@ -59,6 +74,10 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for key in keys
         if before.get(key) != after.get(key)
     ]
+
+
+def _values(group: dict[str, Any] | None, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {key: value for key, value in (group or {}).items() if not key.startswith("_") and key not in without}
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Where a run starts: from what another run learnt, pretrained on one text to be finetuned on the next."""
+"""Initial weights and tokenizer from another run: train on one text, finetune on the next."""
 
 from __future__ import annotations
 
@@ -17,117 +17,119 @@ from gptladder.runs.checkpoint import Trained, load_trained
 from gptladder.runs.run import Run
 from gptladder.system.errors import UserError
 
-# Of the model's arguments those that the weights do not depend on.
-FREE = ("dropout",)
+# Model arguments that the weights do not depend on.
+IGNORED_KEYS = ("dropout",)
 
 
 @dataclass(frozen=True)
-class Start:
-    """Weights and tokenizer of a run that is begun from.
+class InitialWeights:
+    """The weights and the tokenizer of the run that ``init_from`` names.
 
     Attributes:
         name: the run, as ``init_from`` names it.
-        trained: its net.
-        sha256: of its weights and its tokenizer, wherever they are kept.
-        vocabulary: what becomes of characters that it does not know: ``refuse`` them, or take the ``union``, in which
-            its own keep their rows and the others have fresh ones.
+        trained: its network.
+        sha256: of its weights and its tokenizer, wherever the run lies.
+        unknown_characters: ``error`` for characters that its vocabulary lacks, or ``extend`` the vocabulary by new
+            embedding rows.
     """
 
     name: str
     trained: Trained
     sha256: str
-    vocabulary: Literal["refuse", "union"]
+    unknown_characters: Literal["error", "extend"]
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> Start | None:
-        """The start that a config asks for; ``None`` for fresh draws.
+    def from_config(cls, config: dict[str, Any]) -> InitialWeights | None:
+        """What a config asks for; ``None`` for a random initialization.
 
-        A run that goes on starts from its own last checkpoint: the run that it began from may be gone by then.
+        A resumed run uses its own last checkpoint, because the run that ``init_from`` names may be gone.
 
         Raises:
-            UserError: there is nothing to start from, or it has another tokenizer or another architecture.
+            UserError: there is no such run, or it has another tokenizer or another architecture.
         """
-        name, vocabulary = config["init_from"], config["init_from_vocabulary"]
-        if vocabulary not in ("refuse", "union"):
-            raise UserError(f"init_from_vocabulary={vocabulary} must be refuse or union")
+        name, unknown = config["init_from"], config["unknown_characters"]
+        if unknown not in ("error", "extend"):
+            raise UserError(f"unknown_characters={unknown} must be error or extend")
         if name is None:
             return None
         own = Run(config["run_dir"]).last_checkpoint
         if own is not None:
-            trained = _loaded(name, own)
-            begun = trained.config.get("init_from") or {}
-            if begun.get("run") == name:
-                return cls(name, trained, begun["sha256"], vocabulary)
+            trained = _load(name, own)
+            recorded = trained.config.get("init_from") or {}
+            if recorded.get("run") == name:
+                return cls(name, trained, recorded["sha256"], unknown)
         path = Path(str(name))
-        trained = _loaded(name, path / "checkpoints" / "last.ckpt" if path.is_dir() else path)
-        start = cls(name, trained, _fingerprint(trained), vocabulary)
-        start._check_same_tokenizer(config["tokenizer"])
-        start._check_same_architecture(config["model"])
-        return start
+        trained = _load(name, path / "checkpoints" / "last.ckpt" if path.is_dir() else path)
+        initial = cls(name, trained, _fingerprint(trained), unknown)
+        initial._check_same_tokenizer(config["tokenizer"], config["choices"].get("tokenizer"))
+        initial._check_same_architecture(config["model"])
+        return initial
 
     def tokenizer(self, *splits: Corpus) -> Tokenizer:
-        """The run's own tokenizer, with what a text needs besides if that is allowed.
+        """The tokenizer of that run, extended by the characters of a text if that is allowed.
 
         Raises:
-            UserError: the text has characters that the run does not know.
+            UserError: the text has characters that its vocabulary lacks.
         """
         known = self.trained.tokenizer
-        if not isinstance(known, CharTokenizer):  # of bytes, which has no unknown characters
+        if not isinstance(known, CharTokenizer):  # byte-level: no character is unknown
             return known
         new = [c for c in CharTokenizer.from_text(*splits).vocabulary if c not in known.vocabulary]
-        if new and self.vocabulary == "refuse":
+        if new and self.unknown_characters == "error":
             raise UserError(
-                f"init_from={self.name} knows {known.vocab_size} characters, and the text has {len(new)} others "
-                f"({', '.join(map(repr, new[:5]))}{', …' if new[5:] else ''}): init_from_vocabulary=union gives them "
-                "fresh rows, or take them out of the text"
+                f"the text has {len(new)} character{'s'[: len(new) != 1]} that the vocabulary of init_from={self.name} "
+                f"lacks ({', '.join(map(repr, new[:5]))}{', …' if new[5:] else ''}): use unknown_characters=extend to "
+                "add embedding rows for them, or remove them from the text"
             )
         return CharTokenizer(known.vocabulary + "".join(new)) if new else known
 
-    def fill(self, net: nn.Module) -> None:
-        """Put the run's weights into a net; rows of tokens that it does not know stay as they were drawn.
+    def load_into(self, net: nn.Module) -> None:
+        """Copy the weights into a network; embedding rows of new tokens keep their random values.
 
         Raises:
             UserError: they do not fit.
         """
-        weights, theirs = net.state_dict(), self.trained.net.state_dict()
-        for name in sorted(weights.keys() | theirs.keys()):
-            ours, its = weights.get(name), theirs.get(name)
-            if ours is None or its is None or not self._fits(its, ours):
-                sizes = f"its {name} is {_shape(its)}, here {_shape(ours)}"
-                raise UserError(f"init_from={self.name} is of another architecture: {sizes}")
-            ours[tuple(slice(size) for size in its.shape)] = its
+        target, source = net.state_dict(), self.trained.net.state_dict()
+        for name in sorted(target.keys() | source.keys()):
+            new, old = target.get(name), source.get(name)
+            if new is None or old is None or not self._fits(old, new):
+                raise UserError(
+                    f"init_from={self.name} has another architecture: its {name} is {_shape(old)}, not {_shape(new)}"
+                )
+            new[tuple(slice(size) for size in old.shape)] = old
 
-    def _fits(self, theirs: Tensor, ours: Tensor) -> bool:
+    def _fits(self, old: Tensor, new: Tensor) -> bool:
         n_known = self.trained.tokenizer.vocab_size
-        return theirs.dim() == ours.dim() and all(
-            its == own or its == n_known < own for its, own in zip(theirs.shape, ours.shape, strict=True)
+        return old.dim() == new.dim() and all(
+            size == wanted or size == n_known < wanted for size, wanted in zip(old.shape, new.shape, strict=True)
         )
 
-    def _check_same_tokenizer(self, config: dict[str, Any]) -> None:
-        then = self.trained.config["tokenizer"]
-        if then != config:
-            kind = self.trained.tokenizer.state_dict()["kind"]
-            options = [f"tokenizer.{key}={value}" for key, value in then.items() if not key.startswith("_")]
+    def _check_same_tokenizer(self, config: dict[str, Any], choice: str | None) -> None:
+        recorded = {key: value for key, value in self.trained.config["tokenizer"].items() if not key.startswith("_")}
+        kind = self.trained.tokenizer.state_dict()["kind"]
+        values = {key: value for key, value in config.items() if not key.startswith("_")}
+        if recorded != values or choice not in (None, kind):
+            options = [f"tokenizer.{key}={value}" for key, value in recorded.items()]
             raise UserError(
-                f"init_from={self.name} was trained with {' '.join([f'tokenizer={kind}', *options])}: say the same here"
+                f"init_from={self.name} was trained with {' '.join([f'tokenizer={kind}', *options])}: use the same here"
             )
 
     def _check_same_architecture(self, config: dict[str, Any]) -> None:
-        then = self.trained.config["model"]
+        recorded = self.trained.config["model"]
         different = [
-            f"model.{key} was {then[key]} and is {value}"
+            f"model.{key} was {recorded[key]} and is {value}"
             for key, value in config.items()
-            if key not in FREE and then.get(key, value) != value
+            if key not in IGNORED_KEYS and not key.startswith("_") and recorded.get(key, value) != value
         ]
         if different:
             raise UserError(
-                f"init_from={self.name} is of another architecture: {'; '.join(different)}: say the same here"
+                f"init_from={self.name} has another architecture ({'; '.join(different)}): use the same values here"
             )
 
 
-def _loaded(name: str, path: Path) -> Trained:
+def _load(name: str, path: Path) -> Trained:
     try:
-        with torch.random.fork_rng(devices=[]):  # a net that is built draws weights, even where others take their place
+        with torch.random.fork_rng(devices=[]):  # building a network draws random numbers
             return load_trained(path)
     except UserError as error:
         raise UserError(f"init_from={name}: {error}") from None

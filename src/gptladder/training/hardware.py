@@ -1,4 +1,4 @@
-"""What a run computes on, and how exactly."""
+"""The hardware of a run: accelerator, devices, precision, threads."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import nn
 from gptladder.model.gpt import count_parameters
 from gptladder.system.errors import UserError
 
-# Below this many parameters a second thread costs more in waiting than it brings in arithmetic.
-PARAMETERS_FOR_THREADS = 1_000_000
+# With fewer parameters a second thread waits longer than it computes.
+MIN_PARAMS_FOR_THREADS = 1_000_000
 
 PRECISIONS = ("32-true", "64-true", "bf16-true", "16-mixed", "bf16-mixed", "mixed")
 
 
 class Hardware:
-    """Accelerator, devices, precision, compiling and threads of a run.
+    """The accelerator, devices, precision, compilation and threads of a run.
 
     Args:
-        accelerator: ``cpu``, ``gpu`` (CUDA) or ``mps``; ``auto`` takes the best there is.
+        accelerator: ``cpu``, ``gpu`` (CUDA) or ``mps``; ``auto`` uses the best one available.
         devices: how many, or ``auto`` for all.
         strategy: Lightning's, such as ``auto`` or ``ddp``.
         precision: Lightning's, or ``mixed``: bf16 where the hardware has it, fp16 otherwise.
-        compile: compile the net with ``torch.compile``; checkpoints stay portable.
-        threads: torch's threads on the CPU; ``auto`` is one for the small rungs and every core for large ones, and
-            evaluates small rungs on every core, to the same bits. The number decides the last bits of a result and is
-            recorded with it.
+        compile: compile the network with ``torch.compile``; checkpoints stay portable.
+        threads: PyTorch's threads on the CPU; ``auto`` is one for small rungs and one per core for large ones, and
+            evaluates small rungs on every core with the same bits. The last bits of a result depend on the number, so
+            that it is recorded.
 
     Raises:
-        UserError: the machine has no such accelerator, or too few, or not the precision.
+        UserError: the machine lacks the accelerator, has too few devices, or lacks the precision.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Hardware:
         if precision not in PRECISIONS:
             raise UserError(f"hardware.precision={precision} must be one of {', '.join(PRECISIONS)}")
         if threads != "auto" and (not isinstance(threads, int) or threads < 1):
-            raise UserError(f"hardware.threads={threads} must be auto or a whole number of at least 1")
+            raise UserError(f"hardware.threads={threads} must be auto or an integer >= 1")
         self.accelerator = accelerator
         self.devices = devices
         self.strategy = strategy
@@ -58,8 +58,8 @@ class Hardware:
         self.compile = compile
         self.threads = threads
 
-    def trainer_arguments(self) -> dict[str, Any]:
-        """The arguments of Lightning's ``Trainer`` that say where and how exactly it computes."""
+    def trainer_kwargs(self) -> dict[str, Any]:
+        """The arguments of Lightning's ``Trainer`` for the hardware."""
         return {
             "accelerator": self.accelerator,
             "devices": self.devices,
@@ -67,26 +67,26 @@ class Hardware:
             "precision": self.precision,
         }
 
-    def prepare(self, net: nn.Module) -> None:
-        """Set the threads that suit the net's size, and compile it if asked."""
-        torch.set_num_threads((1 if _small(net) else _n_cores()) if self.threads == "auto" else self.threads)
+    def configure(self, net: nn.Module) -> None:
+        """Set the number of threads for a network's size, and compile it if asked."""
+        torch.set_num_threads((1 if _is_small(net) else _n_cores()) if self.threads == "auto" else self.threads)
         if self.compile:
             net.compile()  # in place: `torch.compile(net)` would rename every weight in the checkpoints
 
-    def side_by_side(self, net: nn.Module) -> int:
-        """How many batches an evaluation may compute at once: as many as there are cores, if training leaves them."""
-        # What a precision or a compiler sets up for the training thread, other threads would not know.
+    def evaluation_threads(self, net: nn.Module) -> int:
+        """How many batches an evaluation may compute in parallel: one per core that training leaves idle."""
+        # Autocast and compiler state are thread-local.
         plain = self.accelerator == "cpu" and self.precision == "32-true" and not self.compile
-        return _n_cores() if plain and self.devices == 1 and self.threads == "auto" and _small(net) else 1
+        return _n_cores() if plain and self.devices == 1 and self.threads == "auto" and _is_small(net) else 1
 
 
 def _check_accelerator(accelerator: str, devices: int | str) -> None:
     if accelerator == "gpu" and not _n_gpus():
-        raise UserError("hardware.accelerator=gpu, but torch sees no CUDA GPU here: take hardware=cpu")
+        raise UserError("hardware.accelerator=gpu, but PyTorch finds no CUDA GPU here: use hardware=cpu")
     if accelerator == "gpu" and isinstance(devices, int) and devices > _n_gpus():
-        raise UserError(f"hardware.devices={devices}, but torch sees {_n_gpus()} here: take at most that many")
+        raise UserError(f"hardware.devices={devices}, but PyTorch finds {_n_gpus()} here: use at most that many")
     if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise UserError("hardware.accelerator=mps, but this is not an Apple GPU: take hardware=cpu")
+        raise UserError("hardware.accelerator=mps, but this is not an Apple GPU: use hardware=cpu")
     if accelerator not in ("cpu", "gpu", "mps"):
         raise UserError(f"hardware.accelerator={accelerator} must be auto, cpu, gpu or mps")
 
@@ -96,14 +96,14 @@ def _precision(precision: str, accelerator: str) -> str:
     if precision == "mixed":
         return "bf16-mixed" if has_bf16 else "16-mixed"
     if precision.startswith("bf16") and not has_bf16:
-        raise UserError(f"hardware.precision={precision}, but this {accelerator} has no bf16: take mixed or 32-true")
+        raise UserError(f"hardware.precision={precision}, but this {accelerator} has no bf16: use mixed or 32-true")
     if precision == "16-mixed" and accelerator == "cpu":
-        raise UserError("hardware.precision=16-mixed, but a CPU has no fp16 arithmetic: take mixed or 32-true")
+        raise UserError("hardware.precision=16-mixed, but a CPU has no fp16 arithmetic: use mixed or 32-true")
     return precision
 
 
-def _small(net: nn.Module) -> bool:
-    return count_parameters(net) < PARAMETERS_FOR_THREADS
+def _is_small(net: nn.Module) -> bool:
+    return count_parameters(net) < MIN_PARAMS_FOR_THREADS
 
 
 def _n_gpus() -> int:

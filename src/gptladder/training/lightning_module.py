@@ -1,133 +1,116 @@
-"""A rung that learns: next-token prediction, its loss, its optimizer and its three measures."""
+"""A language model as an ordinary LightningModule."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.utilities.model_helpers import is_overridden
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gptladder.data.stretch import Stretch
-from gptladder.evaluation.accumulator import LossAccumulator, Part
+from gptladder.data.batches import Batch
+from gptladder.evaluation.accumulator import LossAccumulator
+from gptladder.model.gpt import build_net, describe_net
 from gptladder.model.loss import next_token_loss
-from gptladder.training.update import Unheard, Update
 
-# What each part of the validation data measures, in the order of ``TextDataModule.val_dataloader``.
-MEASURES = ("train/estimate", "val/estimate", "val/loss")
+# The metric of each validation loader of ``TextDataModule``; a single loader gives the last one.
+VAL_METRICS = ("train/estimate", "val/estimate", "val/loss")
 
-# What Lightning calls on every callback within a step, which for seven callbacks takes a bigram a third of its step.
-HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
+NONFINITE_HINT = "lower optimizer.lr, or set trainer.gradient_clip_val=1; earlier checkpoints are intact"
 
-REMEDY = "lower optimizer.lr, or set trainer.gradient_clip_val=1; the checkpoints before it are whole"
+OptimizerFactory = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 
 
 class LanguageModel(L.LightningModule):
-    """Learns to predict the next token, and measures how well it does.
+    """Trains a network to predict the next token, and evaluates it.
 
     Args:
-        net: ``(B, T)`` token numbers to ``(B, T, V)`` logits.
-        optimizer: builds an optimizer from named parameters.
-        scheduler: builds a learning-rate schedule from the optimizer and ``max_steps``; ``None`` keeps it constant.
-        gradient_clip_val: the longest gradient, or ``None``.
-        tokens_per_step: of all processes and accumulated batches together.
-        record: plain values written into every checkpoint, enough to rebuild the net and its tokenizer.
+        net: ``(B, T)`` token numbers to ``(B, T, V)`` logits; or the arguments of a ``GPT`` or ``Bigram`` as plain
+            values, which is how a checkpoint stores it.
+        optimizer: builds an optimizer from named parameters; ``None`` is ``torch.optim.AdamW`` at 1e-3.
+        scheduler: builds a learning-rate schedule from the optimizer and ``max_steps``, stepped once per step; ``None``
+            keeps the learning rate constant.
+        metadata: plain values for every checkpoint: config, tokenizer and text of the run.
     """
 
     def __init__(
         self,
-        net: nn.Module,
+        net: nn.Module | Mapping[str, Any],
         *,
-        optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer],
-        scheduler: Callable[..., LRScheduler] | None,
-        gradient_clip_val: float | None,
-        tokens_per_step: int,
-        record: dict[str, Any],
+        optimizer: OptimizerFactory | None = None,
+        scheduler: Callable[..., LRScheduler] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.automatic_optimization = False  # Lightning hands over a stretch of steps at once
-        self.net = net
-        self.build_optimizer = optimizer
-        self.build_scheduler = scheduler
-        self.gradient_clip_val = gradient_clip_val
-        self.tokens_per_step = tokens_per_step
-        self.record = record
-        self.side_by_side = 1  # batches of an evaluation at once, which the hardware decides
-        self.measures: dict[str, float] = {}
+        self.net = net if isinstance(net, nn.Module) else build_net(net)
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.metadata = metadata
+        self.val_metrics: dict[str, float] = {}
+        description = describe_net(self.net)
+        if description is not None:  # else `load_from_checkpoint` needs `net=`
+            self.save_hyperparameters({"net": description}, logger=False)
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.build_optimizer(self.net.named_parameters())
-        if self.build_scheduler is None:
-            return optimizer
-        return [optimizer], [self.build_scheduler(optimizer, max_steps=self.trainer.max_steps)]
+    def forward(self, idx: Tensor) -> Tensor:
+        logits: Tensor = self.net(idx)  # (B, T) -> (B, T, V)
+        return logits
 
-    def on_train_start(self) -> None:
-        trainer: Any = self.trainer  # whose type does not tell of `log_every_n_steps` and the scaler
-        self.log_every_n_steps = trainer.log_every_n_steps
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        optimizer: Any = self.optimizers()
-        alone = scaler is None and trainer.world_size == 1 and not _listened_to(trainer)
-        self.update = Update(
-            self.net,
-            optimizer=Unheard(optimizer) if alone else optimizer,
-            scheduler=self.lr_schedulers(),
-            backward=Tensor.backward if alone else self.manual_backward,
-            scaler=scaler,
-            clip=self.gradient_clip_val,
-        )
-
-    def training_step(self, stretch: Stretch, batch_idx: int) -> dict[str, Tensor]:
-        for step, batches in enumerate(stretch, start=self.global_step + 1):
-            lr = self.lr
-            try:
-                loss = self.update([partial(next_token_loss, self.net, batch) for batch in batches])
-            except FloatingPointError as error:
-                raise FloatingPointError(f"step {step}: {error}; {stretch.whereabouts}; {REMEDY}") from None
-            # Logged only where somebody reads it: on a rung this small, logging every step would cost more than it.
-            if step % self.log_every_n_steps == 0:
-                self._log({"train/loss": loss.item(), "lr": lr, "tokens": step * self.tokens_per_step}, step)
-        return {"loss": loss}  # of the last step, for callbacks
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        loss = next_token_loss(self.net(x), y)
+        # Logged only where it is read: on a small rung, logging every step would cost more than the step.
+        step, accumulated = self.global_step + 1, self.trainer.accumulate_grad_batches
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and step % every == 0 and (batch_idx + 1) % accumulated == 0:
+            tokens = step * accumulated * y.numel() * self.trainer.world_size
+            self.log("train/loss", loss, logger=False)  # for callbacks
+            self._log_metrics({"train/loss": loss.item(), "train/lr": self.lr, "train/tokens": tokens}, step)
+        return loss
 
     def on_validation_epoch_start(self) -> None:
-        self.measuring = LossAccumulator(
-            partial(next_token_loss, self.net), len(MEASURES), side_by_side=self.side_by_side, device=self.device
-        )
+        loaders: Any = self.trainer.val_dataloaders
+        n_loaders = len(loaders) if isinstance(loaders, list) else 1
+        self.val_losses = {name: LossAccumulator() for name in VAL_METRICS[-n_loaders:]}
 
-    def validation_step(self, part: Part, batch_idx: int, dataloader_idx: int) -> None:
-        for batch in part.batches():
-            self.measuring.add(dataloader_idx, batch)
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        x, y = batch
+        list(self.val_losses.values())[dataloader_idx].add(next_token_loss(self.net(x), y), y.numel())
 
     def on_validation_epoch_end(self) -> None:
-        sums = self.trainer.strategy.reduce(self.measuring.finish(), reduce_op="sum")
-        assert isinstance(sums, Tensor)
-        self.measures = dict(zip(MEASURES, (sums[:, 0] / sums[:, 1]).tolist(), strict=True))
-        for name, value in self.measures.items():
-            if not math.isfinite(value):
-                raise FloatingPointError(f"step {self.global_step}: {name} is {value}; {REMEDY}")
-        self.log_dict(self.measures, logger=False)  # for checkpoints and early stopping, which choose by name
-        self._log(self.measures, self.global_step)
+        sums = torch.stack([losses.compute().to(self.device) for losses in self.val_losses.values()])
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        means = (sums[:, 0] / sums[:, 1]).tolist()
+        self.val_metrics = dict(zip(self.val_losses, means, strict=True))
+        for name, value in self.val_metrics.items():
+            if not math.isfinite(value) and not self.trainer.sanity_checking:
+                raise FloatingPointError(f"step {self.global_step}: {name} is {value}; {NONFINITE_HINT}")
+        self.log_dict(self.val_metrics, logger=False)  # for checkpoints and early stopping
+        if not self.trainer.sanity_checking:
+            self._log_metrics(self.val_metrics, self.global_step)
+
+    def configure_optimizers(self) -> Any:
+        factory = self.optimizer_factory or torch.optim.AdamW
+        optimizer = factory(self.net.named_parameters())
+        if self.scheduler_factory is None:
+            return optimizer
+        scheduler = self.scheduler_factory(optimizer, max_steps=self.trainer.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["gptladder"] = self.record
+        if self.metadata is not None:
+            checkpoint["gptladder"] = self.metadata
 
     @property
     def lr(self) -> float:
-        """The learning rate of the step to come."""
+        """The learning rate of the next step."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
-    def _log(self, values: dict[str, float], step: int) -> None:
-        # Straight to the loggers: the step of a point is the number of optimizer steps taken, which `self.log`
-        # would count one short.
+    def _log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        # Directly to the loggers: `self.log` would number a point after n steps with n - 1.
         for logger in self.loggers:
-            logger.log_metrics(values, step=step)
+            logger.log_metrics(dict(values), step=step)
 
-
-def _listened_to(trainer: L.Trainer) -> bool:
-    """Whether any callback wants to hear of single steps: our own do not."""
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return any(is_overridden(hook, callback, L.Callback) for hook in HOOKS for callback in callbacks)

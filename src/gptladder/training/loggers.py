@@ -1,4 +1,4 @@
-"""Loggers that a run can resume: nothing is lost, nothing appears twice."""
+"""Loggers for runs that are resumed: no point is lost, and none appears twice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch.utils.tensorboard.summary import hparams
 
 from gptladder.system.files import atomic_write, remove_stale_files
 
-# Train and val of one quantity on one chart.
-LAYOUT = {
+# Training and validation curves of one quantity share a chart.
+CHART_LAYOUT = {
     "loss": {
         "estimate": ["Multiline", ["train/estimate", "val/estimate"]],
         "loss": ["Multiline", ["train/loss", "val/loss"]],
@@ -29,11 +29,11 @@ LAYOUT = {
 HEADER = "step,name,value"
 
 
-class TensorBoard(TensorBoardLogger):
-    """Event files in ``tensorboard/`` of the run directory, one for each time that the run is started."""
+class ResumableTensorBoardLogger(TensorBoardLogger):
+    """Event files in the run directory, one per start, so that TensorBoard names the run by its directory."""
 
     def __init__(self, *, run_dir: str) -> None:
-        super().__init__(save_dir=run_dir, name="tensorboard", version="")
+        super().__init__(save_dir=run_dir, name="", version="")
 
     @property
     @rank_zero_experiment
@@ -42,36 +42,39 @@ class TensorBoard(TensorBoardLogger):
         writer: SummaryWriter = super().experiment
         if is_new:
             weakref.finalize(self, writer.close)
-            writer.add_custom_scalars(LAYOUT)
+            writer.add_custom_scalars(CHART_LAYOUT)
         return writer
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         super().log_metrics(metrics, step)
-        self.save()  # what came before a checkpoint must be on disk before it
+        self.save()  # a checkpoint must not be on disk before the points that precede it
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Show the run in the HParams tab, beside the latest value of every scalar."""
-        # The first part would list this run's columns, and TensorBoard would then give all runs of a sweep these
-        # columns alone; without it, it collects the columns of all.
+        """Show the run in the HParams tab, with the latest value of every scalar."""
+        # Only the session start, not the experiment summary: TensorBoard then collects the columns of all runs of a
+        # sweep instead of showing those of this run alone.
         _, start, _ = hparams(params, {})  # type: ignore[no-untyped-call]
         self.experiment._get_file_writer().add_summary(start)
 
     @rank_zero_only
     def truncate_after(self, step: int) -> None:
-        """Drop the events that an interrupted run wrote past the checkpoint at which it goes on."""
-        if not list(Path(self.log_dir).glob("events.*")):
+        """Remove the events that an interrupted run wrote after the checkpoint from which it resumes."""
+        run_dir = Path(self.log_dir)
+        # Version 0.1 wrote its events into a directory of their own.
+        paths = [*run_dir.glob("events.*"), *run_dir.glob("tensorboard/events.*")]
+        if not paths:
             return
-        # Imported here: what reads events takes a quarter of a second to load, and a new run has none.
+        # Imported here: the event reader takes a quarter of a second to load, and a new run has no events.
         from tensorboard.backend.event_processing.event_file_loader import (  # type: ignore[import-untyped]
             RawEventFileLoader,
         )
         from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
         from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
-        remove_stale_files(Path(self.log_dir))
-        for path in Path(self.log_dir).glob("events.*"):
+        remove_stale_files(run_dir)
+        for path in paths:
             events = [Event.FromString(record) for record in RawEventFileLoader(str(path)).Load()]
             with atomic_write(path) as file:
                 for event in events:
@@ -80,19 +83,19 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Flush; the config is recorded beside the events already, so no hparams.yaml is written."""
+        """Flush; the config is recorded in the run directory already, so no hparams.yaml is written."""
         self.experiment.flush()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Flush, and keep the file open: the evaluation before the first step ends in a call of this, too."""
+        """Flush, and keep the file open: the evaluation before the first step also ends in a call of this."""
         self.save()
 
 
-class CSV(Logger):
-    """``metrics.csv`` in the run directory: ``step,name,value``, one line a point, only ever appended to.
+class ResumableCSVLogger(Logger):
+    """``metrics.csv`` in the run directory: ``step,name,value``, one line per point, never overwritten.
 
-    Lightning's own logger deletes what it finds.
+    Lightning's own logger deletes an existing file.
     """
 
     def __init__(self, *, run_dir: str) -> None:
@@ -122,12 +125,12 @@ class CSV(Logger):
 
     @rank_zero_only
     def truncate_after(self, step: int) -> None:
-        """Drop the lines that an interrupted run wrote past the step at which it goes on."""
+        """Remove the lines that an interrupted run wrote after the step from which it resumes."""
         if not self.path.exists():
             return
         remove_stale_files(self.path.parent)
-        header, *lines = self.path.read_text().split("\n")[:-1] or [""]  # after the last line end, half a line at most
-        if header != HEADER:  # killed before there was a single whole line
+        header, *lines = self.path.read_text().split("\n")[:-1] or [""]  # the last item is an incomplete line, or empty
+        if header != HEADER:  # killed before the first line was complete
             self.path.unlink()
             return
         kept = [line for line in lines if int(line.split(",")[0]) <= step]
@@ -135,10 +138,10 @@ class CSV(Logger):
             file.write("\n".join([header, *kept, ""]).encode())
 
 
-def writers(trainer: L.Trainer) -> Iterator[SummaryWriter]:
-    """The TensorBoard writers of a run, to draw text and images with; none on all processes but the first.
+def tensorboard_writers(trainer: L.Trainer) -> Iterator[SummaryWriter]:
+    """The TensorBoard writers of a run, for text and images; none in any process but the first.
 
-    Each is flushed when the next is asked for.
+    Each is flushed before the next is returned.
     """
     for logger in trainer.loggers:
         if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):

@@ -1,4 +1,4 @@
-"""Learning-rate schedules that torch does not have in one piece."""
+"""Learning-rate schedules that PyTorch does not have in one piece."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, LRSc
 from gptladder.system.errors import UserError
 
 
-def cosine(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, final_fraction: float) -> LRScheduler:
-    """Climb linearly for ``warmup_steps``, then fall along half a cosine to ``final_fraction`` of the peak.
+def cosine(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, min_lr_ratio: float) -> LRScheduler:
+    """Linear warmup, then cosine decay to ``min_lr_ratio`` of the peak.
 
     Args:
-        max_steps: where the fall ends.
-        warmup_steps: steps of the fit; 0 starts at the peak.
-        final_fraction: the last learning rate as a share of the peak.
+        max_steps: where the decay ends.
+        warmup_steps: steps of the warmup; 0 starts at the peak.
+        min_lr_ratio: the last learning rate as a fraction of the peak.
 
-    Loshchilov & Hutter 2016, with the warm-up that transformers need.
+    Loshchilov & Hutter 2016, with a warmup.
     """
     _check_warmup(warmup_steps, max_steps)
     peak = optimizer.param_groups[0]["lr"]
-    fall = CosineAnnealingLR(optimizer, max_steps - warmup_steps, eta_min=final_fraction * peak)
+    decay = CosineAnnealingLR(optimizer, max_steps - warmup_steps, eta_min=min_lr_ratio * peak)
     if not warmup_steps:
-        return fall
-    fit = LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
-    return SequentialLR(optimizer, [fit, fall], milestones=[warmup_steps])
+        return decay
+    warmup = LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
+    return SequentialLR(optimizer, [warmup, decay], milestones=[warmup_steps])
 
 
-def linear(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, final_fraction: float) -> LRScheduler:
-    """Climb linearly for ``warmup_steps``, then fall along a line to ``final_fraction`` of the peak, group by group.
+def linear(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, min_lr_ratio: float) -> LRScheduler:
+    """Linear warmup, then linear decay to ``min_lr_ratio`` of the peak, for each parameter group.
 
-    The arguments are those of ``cosine``. Defazio et al. 2023, "When, Why and How Much?", for the line.
+    The arguments are those of ``cosine``. Defazio et al. 2023, "When, Why and How Much?".
     """
     _check_warmup(warmup_steps, max_steps)
 
-    def share(step: int) -> float:
+    def lr_factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / (warmup_steps + 1)
         left = (max_steps - step) / (max_steps - warmup_steps)
-        return final_fraction + (1 - final_fraction) * left
+        return min_lr_ratio + (1 - min_lr_ratio) * left
 
-    return LambdaLR(optimizer, share)
+    return LambdaLR(optimizer, lr_factor)
 
 
 def _check_warmup(warmup_steps: int, max_steps: int) -> None:
     if type(warmup_steps) is not int or not 0 <= warmup_steps < max_steps:
         raise UserError(
-            f"scheduler.warmup_steps={warmup_steps} must be a whole number below trainer.max_steps={max_steps}"
+            f"scheduler.warmup_steps={warmup_steps} must be an integer in [0, trainer.max_steps={max_steps})"
         )

@@ -1,1 +1,1 @@
-"""What watches a run without taking part in it; one small file each."""
+"""Callbacks for what Lightning lacks, one per file."""

@@ -1,4 +1,4 @@
-"""What a user sees while a run trains: a line per evaluation, and on a terminal a bar below them."""
+"""Progress on the terminal: a line per evaluation, and a bar below them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from gptladder.training.lightning_module import MEASURES
+from gptladder.training.lightning_module import LanguageModel
 
 
 class Progress(L.Callback):
-    """Shows the losses of every evaluation, steps and speed; silent on all processes but the first."""
+    """Shows the losses of every evaluation, the steps and the speed; silent in all processes but the first."""
 
     def __init__(self) -> None:
         self.console = Console()
@@ -23,7 +23,7 @@ class Progress(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not (trainer.is_global_zero and self.console.is_terminal):
             return
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps"), Speed(), TimeRemainingColumn())
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps"), StepRate(), TimeRemainingColumn())
         self.bar = Bar(*columns, console=self.console, transient=True, refresh_per_second=5)
         self.bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step)
         self.bar.start()
@@ -35,13 +35,14 @@ class Progress(L.Callback):
             self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero:
-            train, val, exact = (trainer.callback_metrics[name] for name in MEASURES)
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            assert isinstance(pl_module, LanguageModel)
+            train, val, exact = pl_module.val_metrics.values()
             line = f"step {trainer.global_step:>6,}   train {train:.4f}   val {val:.4f}   exact val {exact:.4f}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._stop()  # Lightning leaves `teardown` out here, and the bar hides the terminal's cursor
+        self._stop()  # Lightning skips `teardown` here, and the bar hides the terminal's cursor
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._stop()
@@ -52,8 +53,8 @@ class Progress(L.Callback):
             self.bar = None
 
 
-class Speed(ProgressColumn):
-    """Steps a second."""
+class StepRate(ProgressColumn):
+    """Steps per second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} a second" if task.speed else "")
+        return Text(f"{task.speed:,.0f} steps/s" if task.speed else "")

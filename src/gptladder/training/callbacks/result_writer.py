@@ -11,38 +11,40 @@ from gptladder.runs.run import Run
 from gptladder.training.lightning_module import LanguageModel
 
 
-class Record(L.Callback):
-    """Keeps the curve, the best point and the time spent training; they travel in the checkpoint."""
+class ResultWriter(L.Callback):
+    """Writes the curve, the best point and the training time; they are part of the checkpoint."""
 
     def __init__(self, run: Run, *, tokens_per_step: int) -> None:
         self.run = run
         self.tokens_per_step = tokens_per_step
         self.curve: list[dict[str, Any]] = []
         self.train_seconds = 0.0
-        self._resumed_at = 0.0
+        self._segment_start = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._resumed_at = time.perf_counter()
+        self._segment_start = time.perf_counter()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == "fit":
-            self.train_seconds += time.perf_counter() - self._resumed_at
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.train_seconds += time.perf_counter() - self._segment_start
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         assert isinstance(pl_module, LanguageModel)
-        # In the result by the words of the run directory, in logs by those of TensorBoard.
-        measures = {name.replace("/", "_"): value for name, value in pl_module.measures.items()}
-        self.curve.append({"step": trainer.global_step, **measures})
+        # In result.json with the names of the run directory, in logs with those of TensorBoard.
+        metrics = {name.replace("/", "_"): value for name, value in pl_module.val_metrics.items()}
+        self.curve.append({"step": trainer.global_step, **metrics})
         self.run.write(**self._summary())
-        self._resumed_at = time.perf_counter()
+        self._segment_start = time.perf_counter()
 
     def _summary(self) -> dict[str, Any]:
-        now = self.curve[-1]
+        latest = self.curve[-1]
         trained = [point for point in self.curve if point["step"]] or self.curve
         best = min(trained, key=lambda point: float(point["val_loss"]))
-        tokens = now["step"] * self.tokens_per_step
+        tokens = latest["step"] * self.tokens_per_step
         return {
-            **now,
+            **latest,
             "best": {"step": best["step"], "val_loss": best["val_loss"]},
             "curve": self.curve,
             "tokens": tokens,

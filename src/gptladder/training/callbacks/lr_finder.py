@@ -1,4 +1,4 @@
-"""The learning rate at which the loss falls fastest, before anything is learnt for good."""
+"""A learning-rate range test."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gptladder.system.files import atomic_write
 
 
 class LRFinder(LearningRateFinder):
-    """Lightning's range test: a few steps at ever higher rates, a picture, a suggestion, and the weights put back.
+    """Lightning's range test: some steps at increasing learning rates, a plot, and a suggestion.
 
-    The run ends there: nothing is trained with what was found unless the user says so.
+    The weights are restored and the run ends; the suggestion is not used unless the user asks for it.
 
     Args:
         run_dir: gets ``lr_find.png`` and ``lr_find.json``.
-        min_lr, max_lr: the range.
-        n_steps: how many rates are tried.
+        min_lr, max_lr: the range of learning rates.
+        n_steps: the number of learning rates.
 
     Smith 2015, "Cyclical Learning Rates for Training Neural Networks".
     """
@@ -32,7 +32,6 @@ class LRFinder(LearningRateFinder):
         self._early_exit = True
 
     def lr_find(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.datamodule.steps_per_stretch = 1  # type: ignore[attr-defined]  # each step has a rate of its own
         try:
             super().lr_find(trainer, pl_module)
         finally:

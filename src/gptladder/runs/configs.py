@@ -1,0 +1,96 @@
+"""Configs: the files of a config group, and checks of a composed config."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gptladder.runs.old_records import is_old_config, upgrade_config
+from gptladder.system.errors import UserError
+
+# Where a checkout keeps its configs.
+CONF = Path(__file__).parents[3] / "conf"
+
+
+def sorted_by_inheritance(group: Path) -> list[Path]:
+    """The files of a config group, each after the one that it inherits from; the rungs in the order of the ladder."""
+    files = {path.stem: path for path in sorted(group.glob("*.yaml"))}
+    return sorted(files.values(), key=lambda path: (_depth(path, files), path.stem))
+
+
+def _depth(path: Path, files: dict[str, Path]) -> int:
+    parents = [
+        name
+        for line in path.read_text().splitlines()
+        if line.startswith("defaults: [")
+        for name in line.removeprefix("defaults: [").rstrip("]").split(", ")
+        if name in files
+    ]
+    return max((1 + _depth(files[name], files) for name in parents), default=0)
+
+
+def first_comment(path: Path) -> str:
+    """The first comment of a config that is not a directive for Hydra."""
+    comments = (line[2:] for line in path.read_text().splitlines() if line.startswith("# "))
+    return next((comment for comment in comments if not comment.startswith("@")), "")
+
+
+def describe_run(choices: Mapping[str, Any], conf: Path = CONF) -> str | None:
+    """What a run is, in a sentence: the comment of its ablation, or else of its model; ``None`` without such a file."""
+    for group in ("ablation", "model"):
+        choice = choices.get(group)
+        path = conf / group / f"{choice}.yaml"
+        if choice not in (None, "none") and path.is_file():
+            return first_comment(path)
+    return None
+
+
+def recorded_choices(run_dir: Path) -> dict[str, Any]:
+    """The choice of every config group of a run, as Hydra recorded them; empty without such a record."""
+    try:
+        recorded = yaml.load((run_dir / ".hydra" / "hydra.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+        choices = recorded["hydra"]["runtime"]["choices"]
+    except (OSError, yaml.YAMLError, LookupError, TypeError):
+        return {}
+    return {str(group): choice for group, choice in choices.items() if "/" not in str(group)}
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested config with its dotted key."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def check_config(config: Any) -> None:
+    """Check the seed and the learning rate, which no constructor of ours receives.
+
+    Args:
+        config: a whole config, or its resolved copy.
+
+    Raises:
+        UserError: names the key.
+    """
+    seed, lr = config.get("seed"), config["optimizer"].get("lr")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise UserError(f"seed={seed} must be an integer in [0, 2**63)")
+    if type(lr) not in (int, float) or not 0 < lr < math.inf:
+        raise UserError(f"optimizer.lr={lr} must be a number above 0, such as 1e-3")
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """A recorded config as it stands, unresolved, under today's names.
+
+    Raises:
+        OSError, ValueError, yaml.YAMLError: it cannot be read as a config.
+    """
+    config = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is not a config")
+    return upgrade_config(config) if is_old_config(config) else config

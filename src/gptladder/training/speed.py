@@ -1,0 +1,92 @@
+"""The choice between the plain code and ``gptladder.fast``; the only module that imports that package.
+
+Every function here has a plain answer where the package is absent. It imports neither torch nor Lightning, so that
+start-up can use it.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from gptladder.system.errors import UserError
+
+if TYPE_CHECKING:
+    import lightning.pytorch as L
+    from torch import nn
+
+Fast = Literal["auto"] | bool
+
+AVAILABLE = find_spec("gptladder.fast") is not None
+
+
+def gc_paused() -> AbstractContextManager[None]:
+    """Pause Python's garbage collector while the body imports large packages."""
+    if not AVAILABLE:
+        return nullcontext()
+    from gptladder.fast.gc import gc_paused
+
+    return gc_paused()
+
+
+def check_fast(fast: Any) -> None:
+    """Check the value of the key ``fast``.
+
+    Raises:
+        UserError: it is neither auto, true nor false, or true without the package.
+    """
+    if fast != "auto" and type(fast) is not bool:
+        raise UserError(f"fast={fast} must be auto, true or false")
+    if fast is True and not AVAILABLE:
+        raise UserError("fast=true needs the package gptladder.fast, which is not there: use fast=auto or fast=false")
+
+
+def prepare_for_generation(net: nn.Module) -> nn.Module:
+    """A copy of a network with shared weights that generates faster, or the network itself."""
+    if not AVAILABLE:
+        return net
+    from gptladder.fast.generation import lean_copy
+
+    return lean_copy(net)
+
+
+def use_fast_kernels(net: nn.Module, fast: Fast) -> None:
+    """Let a network compute short-context attention with Numba, where that is possible."""
+    if fast is False or not AVAILABLE:
+        return
+    from gptladder.fast.numba_attention import use_numba_attention
+
+    use_numba_attention(net)
+
+
+def choose_loops(
+    trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, fast: Fast, *, threads: int
+) -> None:
+    """Give the trainer the fast loops where nothing else observes single steps.
+
+    Args:
+        fast: ``auto`` says in one line why the plain loops are used; ``True`` insists; ``False`` never uses them.
+        threads: batches that an evaluation may compute in parallel.
+
+    Raises:
+        UserError: ``fast`` is true and something observes single steps; the message names it.
+    """
+    if fast is False or not AVAILABLE:
+        return
+    from gptladder.fast.training_loop import install_loops
+    from gptladder.training.callbacks.nonfinite import nonfinite_error
+    from gptladder.training.observers import find_observer
+
+    observer = find_observer(trainer, module, data)
+    if observer is None:
+        install_loops(trainer, threads=threads, nonfinite_error=nonfinite_error)
+    elif fast is True:
+        raise UserError(f"fast=true is not possible, because {observer}: use fast=auto or fast=false")
+    elif trainer.is_global_zero:
+        print(f"fast=auto: using the plain training loop, because {observer}")
+
+
+def chosen_path(trainer: L.Trainer) -> Literal["fast", "plain"]:
+    """Which loops a trainer has."""
+    return "plain" if type(trainer.fit_loop.epoch_loop).__module__.startswith("lightning.") else "fast"
