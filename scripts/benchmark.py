@@ -1,7 +1,7 @@
-"""What the framework costs and what it saves: ``python scripts/benchmark.py [--only NAME ...] [--pairs N]``.
+"""The speed of the framework against baselines: ``python scripts/benchmark.py [--only NAME ...] [--pairs N]``.
 
-Every line holds something of ours against something else, in turn and several times, in one run on one machine: the
-ratio is what to read. The baselines are plain loops in ``scripts/baselines``.
+Every benchmark times our code and a baseline in turn, several times, on one machine; the ratio is the result. The
+baselines are in ``scripts/baselines``.
 """
 
 import argparse
@@ -10,41 +10,49 @@ from collections.abc import Callable, Iterator
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from measures import ladder, race, step, texts, writing
-from measures.pairs import Row
+from benchmarks import encoding, generation, ladder, plain, step, time_to_loss
+from benchmarks.timing import BenchmarkRow
 
-MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
-    "step": step.measure,
-    "start": ladder.measure_start,
-    "writing": writing.measure,
-    "encoding": texts.measure_encoding,
-    "growth": texts.measure_growth,
-    "speedrun": race.measure_speedrun,
-    "marathon": race.measure_marathon,
-    "rung": ladder.measure_rung,
-    "ladder": ladder.measure_ladder,
+BENCHMARKS: dict[str, Callable[[int], Iterator[BenchmarkRow]]] = {
+    "step": step.benchmark_step,
+    "plain": plain.benchmark_plain_path,
+    "start": ladder.benchmark_start,
+    "generation": generation.benchmark_generation,
+    "encoding": encoding.benchmark_encoding,
+    "corpus_size": encoding.benchmark_corpus_size,
+    "speedrun": time_to_loss.benchmark_speedrun,
+    "marathon": time_to_loss.benchmark_marathon,
+    "rung": ladder.benchmark_rung,
+    "ladder": ladder.benchmark_ladder,
 }
 
 
 def main() -> None:
-    """Print the measures that were asked for."""
-    parser = argparse.ArgumentParser(description="What the framework costs, and what it saves.")
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="these measures alone")
-    parser.add_argument("--pairs", type=int, default=3, help="how often the two sides take turns (default 3)")
+    """Run the selected benchmarks and print one table."""
+    parser = argparse.ArgumentParser(description="The speed of the framework against baselines.")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), help="run only these")
+    parser.add_argument("--pairs", type=int, default=3, help="repetitions of candidate and baseline (default 3)")
     arguments = parser.parse_args()
     console = Console()
     machine = (
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} cores, torch {torch.__version__}"
     )
     table = Table(
-        "what", "ours", "against", "measured", "target", title=f"median of {arguments.pairs} pairs; {machine}"
+        "benchmark",
+        "ours",
+        "baseline",
+        "result",
+        "target",
+        title=escape(f"median of {arguments.pairs} pairs; {machine}"),
     )
     for name in arguments.only:
-        with console.status(f"measuring {name}"):
-            for row in MEASURES[name](arguments):
-                table.add_row(row.what, row.ours, row.theirs, row.comparison, row.target)
+        with console.status(f"running {name}"):
+            for row in BENCHMARKS[name](arguments.pairs):
+                table.add_row(*map(Text, (row.name, row.ours, row.baseline, row.result, row.target)))
     console.print(table)
 
 

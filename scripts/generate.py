@@ -1,4 +1,4 @@
-"""Write text with a trained run: ``python scripts/generate.py --run DIR --prompt "ROMEO:"``."""
+"""Generate text with a trained run: ``python scripts/generate.py --run DIR --prompt "ROMEO:"``."""
 
 from pathlib import Path
 
@@ -6,27 +6,27 @@ from gptladder.cli.main import Parser, script
 
 
 def main() -> None:
-    """Stream the text to stdout, and nothing else."""
-    parser = Parser(description="Write text with a trained run; stdout gets the text and nothing else.")
+    """Print the generated text to stdout while it is generated, and nothing else."""
+    parser = Parser(description="Generate text with a trained run; stdout gets the text and nothing else.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="a run directory; its last checkpoint is used")
     source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
     parser.add_argument(
-        "--prompt", default="", help="what to continue; empty starts from a newline, as the lecture does"
+        "--prompt", default="", help="the text to continue; empty (default) starts from a newline, as in the lecture"
     )
-    parser.add_argument("--tokens", type=int, default=500, help="how many tokens to write (default 500)")
-    parser.add_argument("--samples", type=int, default=1, help="how many texts, set apart by a line of dashes")
-    parser.add_argument("--temperature", type=float, default=1.0, help="below 1 is bolder, 0 is greedy (default 1)")
-    parser.add_argument("--top-k", type=int, help="choose among the k likeliest tokens only")
-    parser.add_argument("--greedy", action="store_true", help="always take the likeliest token")
-    parser.add_argument("--seed", type=int, default=1337, help="of the draws (default 1337)")
+    parser.add_argument("--tokens", type=int, default=500, help="the number of tokens to generate (default 500)")
+    parser.add_argument("--samples", type=int, default=1, help="the number of samples, a line of dashes between them")
+    parser.add_argument("--temperature", type=float, default=1.0, help="below 1 is less random, 0 is greedy")
+    parser.add_argument("--top-k", type=int, help="sample from the k most likely tokens only")
+    parser.add_argument("--greedy", action="store_true", help="always take the most likely token (--temperature 0)")
+    parser.add_argument("--seed", type=int, default=1337, help="the seed of the sampling (default 1337)")
     arguments = parser.parse_args()
 
-    from gptladder.generation.sampling import texts
+    from gptladder.generation.sampling import generate_text
     from gptladder.runs.checkpoint import load_trained
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
-    pieces = texts(
+    pieces = generate_text(
         trained.net,
         trained.tokenizer,
         arguments.prompt,

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.text import Text
 
-from gptladder.cli.help import idea, in_order
 from gptladder.report.changes import changes, said_shortly
+from gptladder.runs.configs import first_comment, sorted_by_inheritance
 from gptladder.runs.published import published
 from gptladder.tour.console import TourConsole
 from gptladder.tour.plots import plot_rungs
@@ -33,11 +33,11 @@ class Rung(NamedTuple):
 
 def load_rungs(conf: Path) -> list[Rung]:
     """Load every rung in ``conf/model``, and compare each with the rung before it."""
-    files = in_order(conf / "model")
+    files = sorted_by_inheritance(conf / "model")
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
         configs = [_compose(file.stem) for file in files]
     return [
-        Rung(file.stem, idea(file), said_shortly(changes(previous, config)), _last_val_estimate(file.stem))
+        Rung(file.stem, first_comment(file), said_shortly(changes(previous, config)), _last_val_estimate(file.stem))
         for file, previous, config in zip(files, [{}, *configs], configs, strict=False)
     ]
 
