@@ -92,7 +92,7 @@ class NumbaAttention(torch.autograd.Function):
         scores = qkv.new_empty(n_head, n_time, n_block * n_time)
         _dot_products(q, k, scale, -math.inf, scores.numpy())
         weights = scores.softmax(dim=1)  # (H, J, N)
-        mask = F.dropout(torch.ones_like(weights), dropout) if dropout else None
+        mask = _dropout_mask(weights, n_block, dropout) if dropout else None
         y = torch.empty_like(qkv[0])
         _weighted_sum((weights if mask is None else weights * mask).numpy(), v, y.numpy())
         ctx.save_for_backward(qkv, weights, mask)
@@ -118,6 +118,15 @@ class NumbaAttention(torch.autograd.Function):
         _weighted_sum(grad_scores.numpy(), k, grad_q)
         _weighted_sum_transposed(grad_scores.numpy(), q, grad_k)
         return _channels_last(grad_qkv.view(-1, qkv.size(3)), len(grad_output)), None, None, None
+
+
+def _dropout_mask(weights: Tensor, n_block: int, dropout: float) -> Tensor:
+    """The mask that ``F.dropout`` draws for weights of shape ``(B, H, T, T)``, along diagonals: ``(H, J, N)``."""
+    n_head, n_time, _ = weights.shape
+    mask = F.dropout(weights.new_ones(n_block, n_head, n_time, n_time), dropout)
+    row = torch.arange(n_time)
+    diagonals = mask[:, :, row, row - row.unsqueeze(1)]  # (B, H, J, T); columns before the block wrap around, unused
+    return diagonals.permute(1, 2, 0, 3).reshape(weights.shape)
 
 
 def _channels_first(x: Tensor) -> Tensor:
