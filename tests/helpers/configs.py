@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gptladder.cli.main import script
 from gptladder.runs.naming import quote_override
@@ -28,15 +28,28 @@ def composed(*overrides: str) -> DictConfig:
         return compose("train", list(overrides))
 
 
+def record_config(run_dir: Path, *overrides: str) -> DictConfig:
+    """The config of a job, recorded in its run directory as Hydra records it."""
+    overrides = (*overrides, f"run_dir={quote_override(str(run_dir))}")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = compose("train", list(overrides), return_hydra_config=True).hydra
+        choices = OmegaConf.to_container(hydra.runtime.choices)
+    cfg = composed(*overrides)
+    (run_dir / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save({"hydra": {"runtime": {"choices": choices, "cwd": str(Path.cwd())}}}, run_dir / ".hydra/hydra.yaml")
+    OmegaConf.save(cfg, run_dir / ".hydra/config.yaml")
+    return cfg
+
+
 def trained(run_dir: Path, *overrides: str) -> dict[str, Any]:
     """Train in this process as ``train.py`` does; the result as it stands on disk."""
-    cfg = composed(*overrides, f"run_dir={quote_override(str(run_dir))}")
+    cfg = record_config(run_dir, *overrides)
     run = Run(run_dir)
     with run.recording():
         torch.manual_seed(cfg.seed)
         data = build_datamodule(cfg)
-        learner = build_module(cfg, data)
-        fit(build_trainer(cfg, data, learner, run), learner, data, run)
+        module = build_module(cfg, data)
+        fit(build_trainer(cfg, module, data, run), module, data, run)
     return Run.read(run_dir)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.optim import AdamW
 
 from gptladder.data.text import tiny_shakespeare
-from gptladder.training.update import Update
+from gptladder.fast.adamw import FusedAdamWStep
 
 # What a clock or the command line says; everything else in a result is the same on every way to the last step.
 CIRCUMSTANCES = {"command", "git", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"}
@@ -53,7 +54,7 @@ def bits(run: Path) -> dict[str, Any]:
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     kept = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step")}
     kept["random"] = checkpoint["TextDataModule"]
-    kept["curve"] = next(state["curve"] for name, state in checkpoint["callbacks"].items() if "Record" in name)
+    kept["curve"] = next(state["curve"] for name, state in checkpoint["callbacks"].items() if "ResultWriter" in name)
     return dict(_leaves(kept))
 
 
@@ -67,7 +68,7 @@ def points(run: Path) -> tuple[Counter[tuple[int, str]], Counter[tuple[int, str]
     """How often each step and name is in ``metrics.csv`` and in TensorBoard."""
     with (run / "metrics.csv").open() as file:
         lines = Counter((int(row["step"]), row["name"]) for row in csv.DictReader(file))
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     shown = Counter((event.step, tag) for tag in events.Tags()["scalars"] for event in events.Scalars(tag))
     return lines, shown
@@ -95,16 +96,17 @@ class Killed(BaseException):
 @contextmanager
 def killed_at(step: int, error: BaseException | None = None) -> Iterator[None]:
     """A training in the body dies before it takes its step number ``step + 1``, counted from its start."""
-    taken, take = count(), Update.__call__
+    taken, step_adamw = count(), AdamW.step
     error = error or Killed()
 
-    def killed_step(self: Update, *arguments: Any) -> Any:
+    def killed_step(self: AdamW, *arguments: Any, **options: Any) -> Any:
         if next(taken) == step:
             raise error
-        return take(self, *arguments)
+        return step_adamw(self, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Update, "__call__", killed_step)
+        patch.setattr(AdamW, "step", killed_step)
+        patch.setattr(FusedAdamWStep, "supports", lambda optimizer: False)
         with pytest.raises(type(error)):
             yield
 
