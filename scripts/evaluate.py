@@ -16,11 +16,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 
-    from gptladder.evaluation.loss import bits_per_char, exact_loss, other_text, perplexity, validation_split
-    from gptladder.runs.checkpoint import load_trained
+    from gptladder.evaluation.loss import bits_per_char, exact_loss, perplexity
+    from gptladder.runs.checkpoint import load_trained, tokenize_file, validation_tokens
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
-    data = other_text(trained, arguments.text) if arguments.text is not None else validation_split(trained)
+    data = tokenize_file(trained, arguments.text) if arguments.text is not None else validation_tokens(trained)
     tokens = data.tokens
     vocab_size = trained.tokenizer.vocab_size
     loss = exact_loss(trained.net, tokens, block_size=trained.block_size, vocab_size=vocab_size)

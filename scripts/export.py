@@ -7,7 +7,7 @@ from gptladder.cli.main import Parser, script
 
 def main() -> None:
     """Write the two files and print their path."""
-    parser = Parser(description="Export a trained run as safetensors and JSON, for generate.py and evaluate.py too.")
+    parser = Parser(description="Export a trained run as safetensors and JSON; generate.py and evaluate.py read them.")
     parser.add_argument("--run", type=Path, required=True, help="a run directory; its last checkpoint is used")
     parser.add_argument("--out", type=Path, help="the output directory (default: export/ in the run directory)")
     arguments = parser.parse_args()

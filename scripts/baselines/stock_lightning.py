@@ -1,8 +1,8 @@
 """A rung trained by stock Lightning: an ordinary LightningModule and loader, as a user would write them.
 
-Of ``gptladder`` only the networks are used, which are plain torch modules.
-``python scripts/baselines/stock_lightning.py TEXT RUNG`` trains one rung and prints the time per step. It logs as often as
-``train.py``, to TensorBoard and CSV, and uses as many threads. There is no evaluation.
+Only the networks come from ``gptladder``; they are plain torch modules. ``python scripts/baselines/stock_lightning.py
+TEXT RUNG`` trains one rung and prints the time per step. Like ``train.py``, it logs to TensorBoard and CSV every 50
+steps and computes on one thread. It does not evaluate.
 """
 
 import argparse
