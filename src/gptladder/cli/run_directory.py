@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -16,6 +18,8 @@ from hydra.types import RunMode
 from omegaconf import MISSING, OmegaConf
 
 from gptladder.cli.config_errors import check
+from gptladder.runs.configs import load_config
+from gptladder.runs.old_records import is_old_config
 from gptladder.runs.naming import flatten, quote_override
 from gptladder.runs.run import Run
 from gptladder.system import signals
@@ -70,7 +74,7 @@ def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
 def _check_harmless(recorded: Path, conf: Path) -> None:
     """Refuse a record that would have Hydra build, and so run, what the configs of this checkout do not."""
     try:
-        config = yaml.safe_load(recorded.read_bytes())
+        config = load_config(recorded)
     except (OSError, ValueError, yaml.YAMLError):
         raise UserError(f"{recorded} cannot be read as a config: start another run") from None
     ours = {target for path in conf.rglob("*.yaml") for target in _targets(yaml.safe_load(path.read_bytes()))}
@@ -94,10 +98,16 @@ def resume_arguments(path: Path) -> list[str]:
     recorded = _recorded_cwd(path)
     if recorded.is_dir():
         os.chdir(recorded)  # where a relative data.path was meant from
+    recorded_config = path / CONFIG
+    if is_old_config(yaml.safe_load(recorded_config.read_bytes())):  # the directory itself stays as it is
+        upgraded = Path(tempfile.mkdtemp(prefix="gpt-ladder-"))
+        atexit.register(shutil.rmtree, upgraded, ignore_errors=True)
+        OmegaConf.save(load_config(recorded_config), upgraded / "config.yaml")
+        recorded_config = upgraded / "config.yaml"
     # Hydra composes the record like any config; its own settings are not in it.
     # Nor is it recorded again: a run that is refused is as it was.
     given = [f"hydra.run.dir={quote_override(str(path))}", "hydra.output_subdir=null", "hydra/job_logging=none"]
-    return ["--config-path", str(path / ".hydra"), "--config-name", "config", *given]
+    return ["--config-path", str(recorded_config.parent), "--config-name", "config", *given]
 
 
 def _wanted(overrides: list[str], conf: Path) -> Path:

@@ -60,23 +60,12 @@ _CHOICE_OF_TARGET = {
 
 def is_old_config(config: Mapping[str, Any]) -> bool:
     """Whether a config was recorded by version 0.1."""
-    return "init_from_vocabulary" in config
+    return isinstance(config, Mapping) and "init_from_vocabulary" in config
 
 
 def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config of version 0.1 under today's names; the order of its keys is kept."""
-    upgraded = {
-        "fast": "auto",
-        **_rename(config, ""),
-    }
-    if "choices" not in upgraded:
-        upgraded["choices"] = {
-            "model": config.get("rung"),
-            "tokenizer": _old_choice(config, "tokenizer"),
-            "optimizer": _old_choice(config, "optimizer"),
-            "scheduler": _old_choice(config, "scheduler") or "constant",
-        }
-    return upgraded
+    return {"fast": "auto", **_rename(config, "")}
 
 
 def upgrade_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +77,11 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     metadata = checkpoint["gptladder"]
     model = metadata["config"]["model"]
     config = upgrade_config(metadata["config"])
+    config["choices"] = {
+        "model": config["rung"],
+        **{group: _old_choice(metadata["config"], group) for group in ("tokenizer", "optimizer", "scheduler")},
+    }
+    config["choices"]["scheduler"] = config["choices"]["scheduler"] or "constant"
     step = checkpoint.get("global_step", 0)
     n_batches = step * config["trainer"]["accumulate_grad_batches"]
     arguments = {key: value for key, value in config["model"].items() if not key.startswith("_")}
