@@ -119,7 +119,7 @@ def test_writing_to_batches_or_tokens_leaves_the_cache_file_unchanged(tmp_path: 
     )  # fmt: skip
     (path,) = (tmp_path / "cache").iterdir()
     before = path.read_bytes()
-    x, _ = next(iter(data.train_blocks()))
+    x, _ = next(iter(data.train_batches()))
     x.zero_()
     data.train_tokens.zero_()
     assert path.read_bytes() == before

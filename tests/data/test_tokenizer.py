@@ -14,7 +14,7 @@ from gptladder.data.bpe import BPETokenizer
 from gptladder.data.gpt2_tokenizer import GPT2Tokenizer
 from gptladder.data.text import tiny_shakespeare, tiny_shakespeare_corpus
 from gptladder.data.tokenizer import CharTokenizer, Tokenizer, decode_stream, token_labels
-from gptladder.runs.checkpoint import rebuilt
+from gptladder.runs.checkpoint import build_tokenizer
 from gptladder.system.errors import UserError
 from helpers.tokenizers import TINY_BPE, TINY_GPT2
 
@@ -131,13 +131,13 @@ def test_a_bpe_vocabulary_smaller_than_the_bytes_is_refused(size: object) -> Non
 @pytest.mark.parametrize("content", ["", "{}", "[]", "to be"])
 def test_an_invalid_bpe_state_is_refused(content: str) -> None:
     with pytest.raises(ValueError, match="tokenizer"):
-        rebuilt({"kind": "bpe", "engine": content})
+        build_tokenizer({"kind": "bpe", "engine": content})
 
 
 def test_every_kind_of_tokenizer_is_rebuilt_from_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiktoken, "get_encoding", lambda name: TINY_GPT2)
     for tokenizer in (CharTokenizer.from_text(*SPLITS), TINY_BPE, GPT2Tokenizer.from_text()):
-        again = rebuilt(tokenizer.state_dict())
+        again = build_tokenizer(tokenizer.state_dict())
         assert type(again) is type(tokenizer)
         assert again.vocab_size == tokenizer.vocab_size
         assert again.encode("O Romeo").tolist() == tokenizer.encode("O Romeo").tolist()

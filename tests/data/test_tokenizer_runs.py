@@ -11,11 +11,11 @@ import tiktoken
 import torch
 
 from gptladder.data.text import tiny_shakespeare
-from gptladder.evaluation.loss import exact_loss, validation_split
+from gptladder.evaluation.loss import exact_loss
 from gptladder.report import write_report
-from gptladder.runs.checkpoint import load_trained, read_checkpoint
+from gptladder.runs.checkpoint import load_trained, read_checkpoint, validation_tokens
 from gptladder.system.errors import UserError
-from gptladder.training.callbacks.samples import Samples
+from gptladder.training.callbacks.text_samples import TextSamples
 from helpers.configs import command, trained
 from helpers.tokenizers import TINY_GPT2
 
@@ -56,32 +56,32 @@ def settings(kind: str, text: Path) -> list[str]:
 
 
 def test_bits_per_character_account_for_tokens_per_character(run: Path) -> None:
-    result, rebuilt = json.loads((run / "result.json").read_text()), load_trained(run / "checkpoints/last.ckpt")
-    measured = validation_split(rebuilt)
-    loss = exact_loss(rebuilt.net, measured.tokens, block_size=8)
+    result, trained_run = json.loads((run / "result.json").read_text()), load_trained(run / "checkpoints/last.ckpt")
+    data = validation_tokens(trained_run)
+    loss = exact_loss(trained_run.net, data.tokens, block_size=8)
     assert loss == pytest.approx(result["val_loss"], abs=1e-6)
-    text = rebuilt.tokenizer.decode(measured.tokens)
-    expected = loss * len(measured.tokens) / len(text) / math.log(2)
+    text = trained_run.tokenizer.decode(data.tokens)
+    expected = loss * len(data.tokens) / len(text) / math.log(2)
     assert result["val_bits_per_char"] == pytest.approx(expected, rel=1e-6)
-    assert measured.tokens_per_char == 1 if run.name == "char" else measured.tokens_per_char < 0.8
+    assert data.tokens_per_char == 1 if run.name == "char" else data.tokens_per_char < 0.8
     assert result["published"] is None
 
 
 def test_every_tokenizer_validates_on_the_same_characters(run: Path, text: Path) -> None:
     content = text.read_text()
-    rebuilt = load_trained(run / "checkpoints/last.ckpt")
-    assert rebuilt.tokenizer.decode(validation_split(rebuilt).tokens) == content[int(0.9 * len(content)) :]
+    trained_run = load_trained(run / "checkpoints/last.ckpt")
+    assert trained_run.tokenizer.decode(validation_tokens(trained_run).tokens) == content[int(0.9 * len(content)) :]
 
 
 def test_a_resumed_run_ends_with_the_same_weights(
     run: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(_: Samples, trainer: L.Trainer, __: L.LightningModule) -> None:
+    def stop(_: TextSamples, trainer: L.Trainer, __: L.LightningModule) -> None:
         if trainer.global_step == 20:
             raise SystemExit(143)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Samples, "on_validation_end", stop)
+        patch.setattr(TextSamples, "on_validation_end", stop)
         with pytest.raises(SystemExit):
             trained(tmp_path / "run", *settings(run.name, text))
     assert read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["global_step"] == 10
@@ -108,12 +108,12 @@ def test_scripts_accept_a_bpe_run(tmp_path: Path, text: Path) -> None:
     done = command("train.py", *settings("bpe", text), "logger=none", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run/result.json").read_text())
-    measured = command("scripts/evaluate.py", "--run", "run", "--json", cwd=tmp_path)
-    assert json.loads(measured.stdout)["val_bits_per_char"] == pytest.approx(result["val_bits_per_char"], abs=1e-6)
+    evaluated = command("scripts/evaluate.py", "--run", "run", "--json", cwd=tmp_path)
+    assert json.loads(evaluated.stdout)["val_bits_per_char"] == pytest.approx(result["val_bits_per_char"], abs=1e-6)
     exported = command("scripts/export.py", "--run", "run", cwd=tmp_path)
     assert exported.returncode == 0, exported.stderr
-    written = command(
+    generated = command(
         "scripts/generate.py", "--checkpoint", "run/export/model.safetensors", "--prompt", "né", cwd=tmp_path
     )
-    assert written.returncode == 0, written.stderr
-    assert written.stdout.startswith("né")
+    assert generated.returncode == 0, generated.stderr
+    assert generated.stdout.startswith("né")

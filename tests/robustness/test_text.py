@@ -1,4 +1,4 @@
-"""Any file can be given as a text: it is trained on as it is, or refused with one line, and no directory is left."""
+"""Any file can be given as text: it is used unchanged, or refused with one line and without a run directory."""
 
 import os
 from collections.abc import Callable
@@ -18,20 +18,19 @@ from gptladder.system.errors import UserError
 from helpers.configs import trained
 from helpers.processes import ROOT, Warm
 
-MANY = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))[:1_000_000]
-CAP = f"{MAX_VOCAB_SIZE:,}"
+MILLION_CHARACTERS = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))[:1_000_000]
 BAD: dict[str, tuple[bytes | None, str]] = {
     "empty": (b"", "is empty"),
-    "short": (b"to be or not to be", "give a longer text"),
-    "one block too short": (
+    "short": (b"to be or not to be", "use a longer text"),
+    "one token too short": (
         b"a" * 80,
-        "the validation split has 8 tokens, fewer than a block and its successor need (9)",
+        "the validation split has 8 tokens, fewer than a window and its next token need (9)",
     ),
     "invalid": (b"ab\xc3\xa9\xffcd" * 50, "is not UTF-8: byte 0xff at offset 4"),
     "cut off": (("é" * 200).encode()[:-1], "byte 0xc3 at offset 398"),
     "surrogate": (b"abc\xed\xa0\x80" * 50, "is not UTF-8: byte 0xed at offset 3"),
     "too many characters": (
-        MANY.encode(),
+        MILLION_CHARACTERS.encode(),
         f"1,000,000 distinct characters, and tokenizer=char takes at most {MAX_VOCAB_SIZE:,}",
     ),
     "missing": (None, "cannot be read (No such file or directory)"),
@@ -46,27 +45,29 @@ GOOD = {
 }
 
 
-def words(path: Path) -> tuple[str, ...]:
+def training_arguments(path: Path) -> tuple[str, ...]:
     return ("model=bigram", "data=text", f"data.path={path}", "data.batch_size=2", "trainer.max_steps=2", "logger=none")
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_text_is_one_line_and_leaves_no_directory(kind: str, tmp_path: Path, tried: Callable[..., None]) -> None:
-    content, said = BAD[kind]
+def test_a_bad_text_is_refused_with_one_line_and_leaves_no_directory(
+    kind: str, tmp_path: Path, tried: Callable[..., None]
+) -> None:
+    content, message = BAD[kind]
     path, work = tmp_path / "text.txt", tmp_path / "work"
     work.mkdir()
     if content is not None:
         path.write_bytes(content)
-    done = Warm("train.py", *words(path), cwd=work)
+    done = Warm("train.py", *training_arguments(path), cwd=work)
     assert done.end() == 2, done.stderr
     (line,) = done.stderr.splitlines()
-    assert said in line
+    assert message in line
     assert list(work.iterdir()) == []
     tried(bad_inputs=1)
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("/", "is a directory: name one text file"),
         ("/proc/self/mem", "cannot be read (Input/output error)"),
@@ -74,19 +75,21 @@ def test_a_bad_text_is_one_line_and_leaves_no_directory(kind: str, tmp_path: Pat
         ("n" * 300, "cannot be read (File name too long)"),
     ],
 )
-def test_what_cannot_be_read_is_one_line(path: str, said: str, tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_an_unreadable_path_is_refused_with_one_line(
+    path: str, message: str, tmp_path: Path, tried: Callable[..., None]
+) -> None:
     (tmp_path / "text.txt").touch()
     path = str(tmp_path / path)
     if "/proc" in path and not Path(path).exists():
         pytest.skip("there is no /proc here")
-    with pytest.raises(InstantiationException) as mistake:
-        trained(tmp_path / "run", *words(Path(path)))
-    assert said in str(explain(mistake.value, ROOT / "conf"))
+    with pytest.raises(InstantiationException) as error:
+        trained(tmp_path / "run", *training_arguments(Path(path)))
+    assert message in str(explain(error.value, ROOT / "conf"))
     tried(bad_inputs=1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_text_without_rights_is_one_line(tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_a_file_without_read_permission_is_refused(tmp_path: Path, tried: Callable[..., None]) -> None:
     path = tmp_path / "text.txt"
     path.touch(mode=0)
     with pytest.raises(UserError, match="Permission denied"):
@@ -95,10 +98,10 @@ def test_a_text_without_rights_is_one_line(tmp_path: Path, tried: Callable[..., 
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_an_odd_text_is_trained_on_as_it_is(kind: str, tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_an_unusual_text_is_used_unchanged(kind: str, tmp_path: Path, tried: Callable[..., None]) -> None:
     path, text = tmp_path / "text.txt", GOOD[kind]
     path.write_bytes(text.encode())
-    result = trained(tmp_path / "run", *words(path))
+    result = trained(tmp_path / "run", *training_arguments(path))
     assert result["status"] == "finished"
     assert result["corpus_sha256"] == sha256(text)
     tokenizer = load_trained(tmp_path / "run/checkpoints/last.ckpt").tokenizer
@@ -107,18 +110,18 @@ def test_an_odd_text_is_trained_on_as_it_is(kind: str, tmp_path: Path, tried: Ca
     tried(bad_inputs=1)
 
 
-def test_one_odd_text_goes_through_the_whole_command(tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_an_unusual_text_works_with_the_commands(tmp_path: Path, tried: Callable[..., None]) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(("\ufeffto\0be\r\n" * 40).encode())
-    done = Warm("train.py", *words(path), "hydra.run.dir=run", cwd=tmp_path)
+    done = Warm("train.py", *training_arguments(path), "hydra.run.dir=run", cwd=tmp_path)
     assert done.end() == 0, done.stderr
-    written = Warm("scripts/generate.py", "--run", "run", "--prompt", "to", "--tokens", "5", cwd=tmp_path)
-    assert written.end() == 0, written.stderr
+    generated = Warm("scripts/generate.py", "--run", "run", "--prompt", "to", "--tokens", "5", cwd=tmp_path)
+    assert generated.end() == 0, generated.stderr
     tried(bad_inputs=1)
 
 
 @given(st.text())
-def test_every_text_comes_back_from_the_tokenizer(text: str) -> None:
+def test_every_text_is_decoded_unchanged(text: str) -> None:
     tokenizer = CharTokenizer.from_text(text)
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert CharTokenizer.from_state(tokenizer.state_dict()).encode(text).tolist() == tokenizer.encode(text).tolist()
@@ -126,17 +129,17 @@ def test_every_text_comes_back_from_the_tokenizer(text: str) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
-def test_any_bytes_are_read_exactly_or_refused_where_they_go_wrong(tmp_path: Path, content: bytes) -> None:
+def test_any_bytes_are_read_exactly_or_refused_at_the_invalid_byte(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(content)
     try:
-        expected, wrong = content.decode(), None
+        expected, message = content.decode(), None
     except UnicodeDecodeError as error:
-        expected, wrong = "", f"byte {content[error.start]:#04x} at offset {error.start};"
+        expected, message = "", f"byte {content[error.start]:#04x} at offset {error.start};"
     if expected:
         assert read_text(path) == expected
     else:
-        with pytest.raises(UserError, match=wrong or "is empty"):
+        with pytest.raises(UserError, match=message or "is empty"):
             read_text(path)
 
 
@@ -146,21 +149,19 @@ def test_any_bytes_are_read_exactly_or_refused_where_they_go_wrong(tmp_path: Pat
     st.integers(1, 12),
     st.floats(0.01, 0.99),
 )
-def test_any_short_text_can_be_trained_on_or_is_refused(
-    tmp_path: Path, text: str, block_size: int, split: float
-) -> None:
+def test_any_short_text_is_used_or_refused(tmp_path: Path, text: str, block_size: int, split: float) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(text.encode())
     arguments = {"path": str(path), "tokenizer": CharTokenizer.from_text, "batch_size": 2, "stream": "independent"}
     arguments |= {"split": split, "block_size": block_size, "estimate_batches": 1, "seed": 1}
     n_train = int(split * len(text))
     if min(n_train, len(text) - n_train) <= block_size:
-        with pytest.raises(UserError, match=r"is empty|give a longer text"):
+        with pytest.raises(UserError, match=r"is empty|use a longer text"):
             TextDataModule(**arguments)  # type: ignore[arg-type]
         return
     data = TextDataModule(**arguments)  # type: ignore[arg-type]
-    x, _ = next(iter(data.train_blocks()))
+    x, _ = next(iter(data.train_batches()))
     assert x.shape == (2, block_size)
     assert max(x.flatten().tolist()) < data.tokenizer.vocab_size
-    for part in data.val_dataloader():
-        assert all(y.numel() for _, y in part.batches())
+    for batches in data.val_dataloader():
+        assert all(y.numel() for _, y in batches)

@@ -1,4 +1,4 @@
-"""``scripts/generate.py`` and ``scripts/evaluate.py``: what they print, and one line for a mistake."""
+"""``scripts/generate.py`` and ``scripts/evaluate.py``: their output, and one line for a user error."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.xdist_group("finished_run")  # one process makes the ru
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("arguments", "named"),
     [
         ("generate.py", "--run"),
         ("generate.py --run RUN --tokens many", "--tokens"),
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.xdist_group("finished_run")  # one process makes the ru
         ("evaluate.py --run .", "there is no checkpoint checkpoints/last.ckpt"),
         ("evaluate.py --run RUN --text absent.txt", "--text=absent.txt"),
         ("evaluate.py --run RUN --text empty.txt", "--text=empty.txt is empty"),
-        ("evaluate.py --run RUN --text letter.txt", "1 tokens"),
+        ("evaluate.py --run RUN --text letter.txt", "the text has 1 token; at least 2 are needed"),
         ("evaluate.py --run RUN --text text.txt", "character 'é' at position 1"),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr(
-    words: str,
+def test_a_user_error_is_one_line_on_stderr(
+    arguments: str,
     named: str,
     finished_run: Path,
     tmp_path: Path,
@@ -45,8 +45,8 @@ def test_a_mistake_is_one_line_on_stderr(
     monkeypatch.chdir(tmp_path)
     for name, text in {"text.txt": "né", "empty.txt": "", "letter.txt": "a"}.items():
         Path(name).write_text(text)
-    name, _, words = words.replace("RUN", str(finished_run)).partition(" ")
-    assert_refused(name, words, named=named, monkeypatch=monkeypatch, capsys=capsys)
+    name, _, arguments = arguments.replace("RUN", str(finished_run)).partition(" ")
+    assert_refused(name, arguments, named=named, monkeypatch=monkeypatch, capsys=capsys)
 
 
 def test_generate_prints_the_text_and_nothing_else(
@@ -59,30 +59,37 @@ def test_generate_prints_the_text_and_nothing_else(
     assert printed.err == ""
 
 
-def test_a_reader_that_leaves_early_ends_generate_quietly(finished_run: Path) -> None:
-    words = [sys.executable, str(ROOT / "scripts" / "generate.py"), "--run", str(finished_run), "--tokens", "1000000"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
-        assert writer.stdout is not None
-        assert writer.stderr is not None
-        assert len(writer.stdout.read(10)) == 10
-        writer.stdout.close()
-        assert writer.stderr.read() == b""
-        assert writer.wait(timeout=60) == 1
+def test_generate_ends_quietly_when_its_pipe_is_closed(finished_run: Path) -> None:
+    arguments = [
+        sys.executable,
+        str(ROOT / "scripts" / "generate.py"),
+        "--run",
+        str(finished_run),
+        "--tokens",
+        "1000000",
+    ]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert len(process.stdout.read(10)) == 10
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 1
 
 
-def test_evaluate_finds_the_exact_loss_that_training_recorded(
+def test_evaluate_gives_the_exact_loss_that_training_recorded(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran("evaluate.py", "--run", str(finished_run), "--json", monkeypatch=monkeypatch)
-    figures = json.loads(capsys.readouterr().out)
+    metrics = json.loads(capsys.readouterr().out)
     result = json.loads((finished_run / "result.json").read_text())
-    assert figures["val_loss"] == pytest.approx(result["val_loss"], abs=1e-6)
-    assert figures["val_bits_per_char"] == pytest.approx(result["val_bits_per_char"], abs=1e-6)
+    assert metrics["val_loss"] == pytest.approx(result["val_loss"], abs=1e-6)
+    assert metrics["val_bits_per_char"] == pytest.approx(result["val_bits_per_char"], abs=1e-6)
 
 
-def test_evaluate_measures_another_text(
+def test_evaluate_accepts_another_text(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "text.txt").write_text("shall")  # shorter than a block
+    (tmp_path / "text.txt").write_text("shall")  # shorter than the context
     ran("evaluate.py", "--run", str(finished_run), "--text", str(tmp_path / "text.txt"), monkeypatch=monkeypatch)
     assert "over 4 predictions" in capsys.readouterr().out
