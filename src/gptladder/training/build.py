@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import lightning.pytorch as L
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
     BatchSizeFinder,
     GradientAccumulationScheduler,
     LearningRateFinder,
@@ -58,6 +60,7 @@ REFUSED_ARGUMENTS = {
 }
 # Callbacks of Lightning that count epochs, or change what the config says; with the key that serves instead.
 REFUSED_CALLBACKS: dict[type[L.Callback], str] = {
+    BackboneFinetuning: "it needs a module with a backbone: use init_from",
     StochasticWeightAveraging: "it counts epochs, and a run is one epoch: use EMAWeightAveraging",
     GradientAccumulationScheduler: "use trainer.accumulate_grad_batches",
     BatchSizeFinder: "it would change the recipe: set data.batch_size",
@@ -100,8 +103,18 @@ def build_module(cfg: DictConfig, data: TextDataModule) -> LanguageModel:
     return LanguageModel(net, optimizer=optimizer, scheduler=scheduler, metadata=metadata)
 
 
-def build_trainer(cfg: DictConfig, module: LanguageModel, data: TextDataModule, run: Run) -> L.Trainer:
+def build_trainer(
+    cfg: DictConfig,
+    module: LanguageModel,
+    data: TextDataModule,
+    run: Run,
+    *,
+    callbacks: Sequence[L.Callback] = (),
+) -> L.Trainer:
     """Lightning's Trainer with the hardware, loggers and callbacks of a run, on the fast path where that is possible.
+
+    Args:
+        callbacks: further callbacks, after those of the config.
 
     Raises:
         UserError: the machine lacks the hardware, or Lightning or this project refuses an argument.
@@ -112,19 +125,20 @@ def build_trainer(cfg: DictConfig, module: LanguageModel, data: TextDataModule, 
     hardware.configure(module.net)
     accumulate = cfg.trainer.accumulate_grad_batches
     tokens_per_step = cfg.data.batch_size * accumulate * cfg.model.block_size
-    callbacks = list(filter(None, instantiate(cfg.callbacks).values()))
-    _check_callbacks(callbacks)
+    all_callbacks = [*filter(None, instantiate(cfg.callbacks).values()), *callbacks]
+    _check_callbacks(all_callbacks)
     try:
         trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True)(
             **hardware.trainer_kwargs(),
-            val_check_interval=cfg.trainer.val_check_interval * accumulate,  # Lightning counts batches, the config steps
-            callbacks=[ResultWriter(run, tokens_per_step=tokens_per_step), NonFiniteGuard(), *callbacks],
+            val_check_interval=cfg.trainer.val_check_interval
+            * accumulate,  # Lightning counts batches, the config steps
+            callbacks=[ResultWriter(run, tokens_per_step=tokens_per_step), NonFiniteGuard(), *all_callbacks],
             logger=list(instantiate(cfg.logger).values()),
             plugins=[AtomicCheckpointIO()],
             default_root_dir=run.path,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"trainer: {error}") from error
+        raise UserError(f"trainer: {_first_line(error)}") from error
     if trainer.world_size == 1 and hardware.accelerator == "cpu" and not cfg.hardware.compile:
         speed.use_fast_kernels(module.net, cfg.fast)
     speed.choose_loops(trainer, module, data, cfg.fast, threads=hardware.evaluation_threads(module.net))
@@ -191,6 +205,10 @@ def _check_callbacks(callbacks: list[L.Callback]) -> None:
                 raise UserError(f"the callback {type(callback).__name__} is not possible here: {remedy}")
 
 
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split("\n")[0].split())
+
+
 def _check_resumable(metadata: dict[str, Any], checkpoint: Path) -> None:
     changes = diff_identity(read_checkpoint(checkpoint)["gptladder"], metadata)
     if changes:
@@ -216,6 +234,7 @@ def _silence_lightning() -> None:
         "exists and is not empty",  # the checkpoints of the run that is resumed
         "smaller than the logging interval",  # a run of a few steps
         "recommended to use .self.log.*sync_dist",  # the losses are summed over all processes already
+        "called without a model",  # the evaluation before the first step has set it
         "does not have many workers",  # batches are slices of memory
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")

@@ -31,8 +31,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """Read plain containers and tensors only, also those that version 0.1 wrote."""
-        return read_checkpoint(path)
+        """Read plain containers and tensors only, also those of version 0.1, and of a run that was moved since."""
+        checkpoint = read_checkpoint(path)
+        for state in checkpoint.get("callbacks", {}).values():
+            if isinstance(state, dict) and isinstance(state.get("dirpath"), str):
+                state.update(_relocate(state, state["dirpath"], str(Path(path).parent)))
+        return checkpoint
 
 
 def _is_finite(value: Any) -> bool:
@@ -45,3 +49,10 @@ def _is_finite(value: Any) -> bool:
             return bool(value.isfinite().all())
         case _:
             return True
+
+
+def _relocate(value: Any, old: str, new: str) -> Any:
+    """The paths in a callback's state, which are absolute, below another directory."""
+    if isinstance(value, dict):
+        return {_relocate(key, old, new): _relocate(item, old, new) for key, item in value.items()}
+    return new + value.removeprefix(old) if isinstance(value, str) and value.startswith(old) else value

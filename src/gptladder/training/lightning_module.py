@@ -67,8 +67,7 @@ class LanguageModel(L.LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and step % every == 0 and (batch_idx + 1) % accumulated == 0:
             tokens = step * accumulated * y.numel() * self.trainer.world_size
-            self.log("train/loss", loss, logger=False)  # for callbacks
-            self._log_metrics({"train/loss": loss.item(), "train/lr": self.lr, "train/tokens": tokens}, step)
+            self._log_at(step, {"train/loss": loss.detach(), "train/lr": self.lr, "train/tokens": tokens})
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -88,9 +87,7 @@ class LanguageModel(L.LightningModule):
         for name, value in self.val_metrics.items():
             if not math.isfinite(value) and not self.trainer.sanity_checking:
                 raise FloatingPointError(f"step {self.global_step}: {name} is {value}; {NONFINITE_HINT}")
-        self.log_dict(self.val_metrics, logger=False)  # for checkpoints and early stopping
-        if not self.trainer.sanity_checking:
-            self._log_metrics(self.val_metrics, self.global_step)
+        self._log_at(self.global_step, self.val_metrics)
 
     def configure_optimizers(self) -> Any:
         factory = self.optimizer_factory or torch.optim.AdamW
@@ -109,8 +106,7 @@ class LanguageModel(L.LightningModule):
         """The learning rate of the next step."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
-    def _log_metrics(self, values: Mapping[str, float], step: int) -> None:
-        # Directly to the loggers: `self.log` would number a point after n steps with n - 1.
-        for logger in self.loggers:
-            logger.log_metrics(dict(values), step=step)
-
+    def _log_at(self, step: int, values: Mapping[str, float | Tensor]) -> None:
+        # Lightning takes the value of "step" for the step of a point; by default it would count one less.
+        exact = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in values.items()}
+        self.log_dict({**exact, "step": torch.tensor(float(step))})

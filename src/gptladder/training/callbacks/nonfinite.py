@@ -26,9 +26,7 @@ class NonFiniteGuard(L.Callback):
         if not loss.isfinite():
             raise nonfinite_error(trainer, f"loss is {float(loss.detach() * trainer.accumulate_grad_batches)}")
 
-    def on_before_optimizer_step(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
-    ) -> None:
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         gradients = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
         if all(bool(gradient.isfinite().all()) for gradient in gradients):
             self._n_skipped = 0

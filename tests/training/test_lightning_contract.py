@@ -1,0 +1,287 @@
+"""Lightning's contract: its callbacks and flags do what its documentation says, or are refused with one line."""
+
+import copy
+import inspect
+import pickle
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+from lightning.pytorch import callbacks as lightning_callbacks
+from torch import Tensor
+
+from gptladder.data.datamodule import TextDataModule
+from gptladder.data.text import tiny_shakespeare
+from gptladder.model import GPT, Bigram
+from gptladder.runs.run import Run
+from gptladder.system.errors import UserError
+from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
+from gptladder.training.lightning_module import LanguageModel
+from gptladder.training.speed import chosen_path
+from helpers.configs import record_config
+
+N_STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(tiny_shakespeare()[:6_000])
+    return path
+
+
+def run_with(
+    text: Path, run_dir: Path, *overrides: str, callback: L.Callback | None = None
+) -> tuple[L.Trainer, LanguageModel]:
+    """Train a small rung for a few steps as ``train.py`` does, with one more callback."""
+    cfg = record_config(
+        run_dir,
+        "model=multihead",
+        "data=text",
+        f"data.path={text}",
+        "data.batch_size=4",
+        "data.estimate_batches=2",
+        "logger=csv",
+        "callbacks.samples.n_tokens=2",
+        "callbacks.progress=null",
+        f"trainer.max_steps={N_STEPS}",
+        "trainer.val_check_interval=3",
+        "trainer.log_every_n_steps=3",
+        *overrides,
+    )
+    run = Run(run_dir)
+    with run.recording():
+        torch.manual_seed(cfg.seed)
+        data = build_datamodule(cfg)
+        module = build_module(cfg, data)
+        extra = [] if callback is None else [callback]
+        trainer = build_trainer(cfg, module, data, run, callbacks=extra)
+        fit(trainer, module, data, run)
+    return trainer, module
+
+
+class CountSteps(L.Callback):
+    """A user's callback."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.steps.append(trainer.global_step)
+        self.losses.append(float(outputs["loss"]))
+
+
+def test_a_callback_sees_every_step_and_says_so_in_one_line(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counter = CountSteps()
+    trainer, _ = run_with(text, tmp_path / "run", callback=counter)
+    assert counter.steps == list(range(1, N_STEPS + 1))
+    assert chosen_path(trainer) == "plain"
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fast=auto")]
+    assert said == ["fast=auto: using the plain training loop, because the callback CountSteps observes single steps"]
+    assert Run.read(tmp_path / "run")["path"] == "plain"
+
+
+def test_an_observer_changes_no_bit(text: Path, tmp_path: Path) -> None:
+    _, observed = run_with(text, tmp_path / "observed", callback=CountSteps())
+    trainer, fast = run_with(text, tmp_path / "fast")
+    assert chosen_path(trainer) == "fast"
+    assert all(torch.equal(a, b) for a, b in zip(observed.parameters(), fast.parameters(), strict=True))
+
+
+def test_fast_true_is_refused_with_the_name_of_the_observer(text: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fast=true is not possible, because the callback CountSteps observes"):
+        run_with(text, tmp_path / "run", "fast=true", callback=CountSteps())
+
+
+# Every callback of Lightning: how it is built, and whether it works or with which words it is refused.
+CALLBACKS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "BackboneFinetuning": ({}, "backbone"),
+    "BasePredictionWriter": ({"write_interval": "batch"}, None),
+    "BatchSizeFinder": ({}, "data.batch_size"),
+    "Callback": ({}, None),
+    "DeviceStatsMonitor": ({"cpu_stats": True}, None),
+    "EMAWeightAveraging": ({}, None),
+    "EarlyStopping": ({"monitor": "val/loss"}, None),
+    "GradientAccumulationScheduler": ({"scheduling": {0: 2}}, "trainer.accumulate_grad_batches"),
+    "LambdaCallback": ({"on_train_batch_end": lambda *_: None}, None),
+    "LearningRateFinder": ({}, "experiment=lr_find"),
+    "LearningRateMonitor": ({"logging_interval": "step"}, None),
+    "ModelCheckpoint": ({"every_n_train_steps": 2, "save_top_k": -1}, None),
+    "ModelPruning": ({"pruning_fn": "l1_unstructured", "parameters_to_prune": None, "amount": 0.1}, None),
+    "ModelSummary": ({}, None),
+    "OnExceptionCheckpoint": ({"dirpath": "exceptions"}, None),
+    "ProgressBar": ({}, "enable_progress_bar"),
+    "RichModelSummary": ({}, None),
+    "RichProgressBar": ({}, "enable_progress_bar"),
+    "StochasticWeightAveraging": ({"swa_lrs": 1e-3}, "EMAWeightAveraging"),
+    "SpikeDetection": ({}, None),
+    "TQDMProgressBar": ({}, "enable_progress_bar"),
+    "ThroughputMonitor": ({"batch_size_fn": lambda batch: batch[0].size(0)}, None),
+    "Timer": ({"duration": {"hours": 1}}, None),
+    "WeightAveraging": ({}, None),
+}
+
+
+def test_every_callback_of_lightning_is_tried() -> None:
+    abstract = {"BaseFinetuning", "Checkpoint"}
+    assert set(lightning_callbacks.__all__) - abstract <= CALLBACKS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(set(lightning_callbacks.__all__) & CALLBACKS.keys()))
+def test_a_callback_of_lightning_works_or_is_refused_with_one_line(
+    name: str, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options, refusal = CALLBACKS[name]
+    callback = getattr(lightning_callbacks, name)(**options)
+    if refusal is not None:
+        with pytest.raises(UserError, match=refusal) as refused:
+            run_with(text, tmp_path / "run", callback=callback)
+        assert len(str(refused.value).splitlines()) == 1
+        return
+    if name == "ThroughputMonitor":
+        monkeypatch.setattr(LanguageModel, "flops_per_batch", None, raising=False)  # as Lightning's docs ask
+    run_with(text, tmp_path / "run", callback=callback)
+    assert Run.read(tmp_path / "run")["status"] == "finished"
+    metrics = (tmp_path / "run" / "metrics.csv").read_text()
+    if name == "LearningRateMonitor":
+        assert "lr-AdamW" in metrics
+    if name == "ModelCheckpoint":
+        assert len(list((tmp_path / "run").rglob("*step=*.ckpt"))) == N_STEPS // 2
+    if name == "EMAWeightAveraging":
+        assert callback._average_model is not None
+        assert callback._average_model.n_averaged > N_STEPS - 2
+
+
+# Every flag of the Trainer: a value to try, and the words of the refusal if it is refused.
+FLAGS: dict[str, tuple[str, str | None]] = {
+    "accelerator": ("cpu", "hardware.accelerator"),
+    "strategy": ("ddp", "hardware.strategy"),
+    "devices": ("1", "hardware.devices"),
+    "num_nodes": ("1", "hardware"),
+    "precision": ("bf16-mixed", "hardware.precision"),
+    "logger": ("false", "group logger"),
+    "callbacks": ("[]", "group callbacks"),
+    "fast_dev_run": ("true", "debug=fast"),
+    "max_epochs": ("1", None),
+    "min_epochs": ("1", None),
+    "max_steps": ("4", None),
+    "min_steps": ("2", None),
+    "max_time": ("'00:01:00:00'", None),
+    "limit_train_batches": ("2", None),
+    "limit_val_batches": ("1", "data.estimate_batches"),
+    "limit_test_batches": ("1", None),
+    "limit_predict_batches": ("1", None),
+    "overfit_batches": ("1", "debug=overfit"),
+    "val_check_interval": ("2", None),
+    "check_val_every_n_epoch": ("null", None),
+    "num_sanity_val_steps": ("1", None),
+    "log_every_n_steps": ("1", None),
+    "enable_checkpointing": ("true", None),
+    "enable_progress_bar": ("false", None),
+    "enable_model_summary": ("false", None),
+    "accumulate_grad_batches": ("2", None),
+    "gradient_clip_val": ("0.5", None),
+    "gradient_clip_algorithm": ("value", None),
+    "deterministic": ("true", None),
+    "benchmark": ("false", None),
+    "inference_mode": ("false", "evaluations"),
+    "use_distributed_sampler": ("false", None),
+    "profiler": ("simple", None),
+    "detect_anomaly": ("true", None),
+    "barebones": ("true", "fast=true logger=none"),
+    "plugins": ("[]", "use hardware"),
+    "sync_batchnorm": ("false", None),
+    "reload_dataloaders_every_n_epochs": ("1", None),
+    "default_root_dir": ("elsewhere", "hydra.run.dir"),
+    "enable_autolog_hparams": ("false", None),
+    "model_registry": ("null", None),
+}
+
+
+def test_every_flag_of_the_trainer_is_tried() -> None:
+    assert set(inspect.signature(L.Trainer).parameters) == FLAGS.keys()
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_of_the_trainer_works_or_is_refused_with_one_line(flag: str, text: Path, tmp_path: Path) -> None:
+    value, refusal = FLAGS[flag]
+    override = f"++trainer.{flag}={value}"
+    try:
+        if refusal is not None:
+            with pytest.raises(UserError, match=refusal) as refused:
+                run_with(text, tmp_path / "run", override)
+            assert len(str(refused.value).splitlines()) == 1
+            return
+        trainer, _ = run_with(text, tmp_path / "run", override)
+        result = Run.read(tmp_path / "run")
+        assert result["status"] == "finished"
+        assert result["step"] == {"max_steps": 4}.get(flag, N_STEPS)
+        if flag == "limit_train_batches":
+            assert trainer.current_epoch == N_STEPS // 2 - 1 or trainer.current_epoch == N_STEPS // 2
+        if flag == "log_every_n_steps":
+            assert chosen_path(trainer) == "fast"
+            lines = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+            assert sum("train/loss" in line for line in lines) == N_STEPS
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("net", [Bigram(vocab_size=7), GPT(vocab_size=7, dropout=0.1)])
+def test_module_and_data_module_can_be_copied_and_pickled(net: torch.nn.Module, text: Path) -> None:
+    module = LanguageModel(net)
+    data = TextDataModule(path=str(text), stream="shuffled")
+    for clone in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert all(torch.equal(a, b) for a, b in zip(clone.parameters(), module.parameters(), strict=True))
+        assert clone.hparams == module.hparams
+    first = next(data.train_batches())
+    for copied in (copy.deepcopy(data), pickle.loads(pickle.dumps(data))):
+        assert copied.hparams == data.hparams
+        assert torch.equal(next(copied.train_batches())[0], next(copy.deepcopy(data).train_batches())[0])
+    assert first[0].shape == (32, 8)
+
+
+STOCK: list[dict[str, Any]] = [
+    {"max_steps": 5},
+    {"max_epochs": 1, "limit_train_batches": 5},
+    {"max_epochs": 2, "limit_train_batches": 3},
+    {"max_steps": 4, "accumulate_grad_batches": 2},
+    {"max_steps": 4, "gradient_clip_val": 0.5},
+    {"max_steps": 4, "precision": "bf16-mixed"},
+    {"fast_dev_run": True},
+]
+
+
+@pytest.mark.parametrize("flags", STOCK, ids=str)
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*sync_dist.*")
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty.*", "ignore:.*logging interval.*")
+@pytest.mark.filterwarnings("ignore:.*not supported by the model summary.*")
+@pytest.mark.filterwarnings("ignore:.*already includes.*", "ignore:.*tensorboardX.*", "ignore:.*treespec.*")
+def test_both_train_under_a_stock_trainer(flags: dict[str, Any], text: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    data = TextDataModule(path=str(text), batch_size=4, estimate_batches=2)
+    module = LanguageModel(GPT(vocab_size=data.tokenizer.vocab_size, n_layer=1))
+    before = [parameter.clone() for parameter in module.parameters()]
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, default_root_dir=tmp_path, enable_progress_bar=False, logger=False, **flags
+    )
+    trainer.fit(module, data)
+    steps = {"fast_dev_run": 1}.get(next(iter(flags)))
+    expected = steps or flags.get("max_steps") or flags["max_epochs"] * flags["limit_train_batches"]
+    assert trainer.global_step == expected
+    assert any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    (*_, metrics) = trainer.validate(module, data, verbose=False)
+    assert metrics["val/loss"] > 0
+    if "fast_dev_run" not in flags:
+        trainer.save_checkpoint(tmp_path / "model.ckpt")
+        loaded = LanguageModel.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+        assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), module.parameters(), strict=True))
+        logits: Tensor = loaded(torch.zeros(1, 8, dtype=torch.long))
+        assert logits.shape == (1, 8, data.tokenizer.vocab_size)
