@@ -24,10 +24,11 @@ def main() -> None:
 
     from gptladder.generation.sampling import generate_text
     from gptladder.runs.checkpoint import load_trained
+    from gptladder.training import speed
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
     pieces = generate_text(
-        trained.net,
+        speed.prepare_for_generation(trained.net),
         trained.tokenizer,
         arguments.prompt,
         n_samples=arguments.samples,

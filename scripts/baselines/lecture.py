@@ -1,8 +1,8 @@
-"""The lecture's plain loop, as plainly as it is told: what the framework has to equal.
+"""The lecture's plain training loop, whose numbers the framework must reproduce.
 
 A module per head, batches by list comprehension and ``torch.stack``, 200 small forwards per split and estimate.
-Nothing of ``gptladder`` is used here: ``python scripts/baselines/lecture.py TEXT RUNG ...`` trains rungs one after
-another as they were published. One file serves the benchmark as its baseline and the tests as their reference.
+This file does not use ``gptladder``. ``python scripts/baselines/lecture.py TEXT RUNG ...`` trains rungs one after
+another, as they were published. It is the baseline of the benchmark and the reference of the tests.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ESTIMATE_BATCHES = 200
 
 @dataclass(frozen=True)
 class Settings:
-    """What the lecture sets at the top of its script."""
+    """The settings at the top of the lecture's script."""
 
     rung: str
     seed: int = 1337

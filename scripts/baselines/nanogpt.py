@@ -1,8 +1,8 @@
 """nanoGPT's documented CPU recipe for Tiny Shakespeare, as a plain loop in eager PyTorch.
 
-Nothing of ``gptladder`` is used here: ``python scripts/baselines/nanogpt.py TEXT`` trains as
-``train.py config/train_shakespeare_char.py --device=cpu --compile=False`` of that project does with the sizes that
-its README gives for a CPU. One file serves the benchmark as its baseline and the tests as their reference.
+This file does not use ``gptladder``. ``python scripts/baselines/nanogpt.py TEXT`` trains like nanoGPT's
+``train.py config/train_shakespeare_char.py --device=cpu --compile=False`` with the sizes that its README gives for a
+CPU. It is the baseline of the benchmark and the reference of the tests.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Settings:
-    """What the README and the config file set."""
+    """The settings of the README and the config file."""
 
     seed: int = 1337
     block_size: int = 64
@@ -39,7 +39,7 @@ class Settings:
 
 
 class LayerNorm(nn.Module):
-    """With a gain, without a bias."""
+    """LayerNorm with a gain and without a bias."""
 
     def __init__(self, n_embd: int) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Net(nn.Module):
 
 
 def encode(text: str) -> tuple[Tensor, Tensor, int]:
-    """Training tokens, validation tokens (the last tenth), and how many characters there are."""
+    """Training tokens, validation tokens (the last tenth), and the number of distinct characters."""
     chars = sorted(set(text))
     number = {char: i for i, char in enumerate(chars)}
     tokens = torch.tensor([number[char] for char in text])
@@ -132,7 +132,7 @@ def loss_of(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def lr_at(it: int, s: Settings) -> float:
-    """Up along a line, down along half a cosine."""
+    """Linear warm-up, then cosine decay."""
     if it < s.warmup_iters:
         return s.lr * (it + 1) / (s.warmup_iters + 1)
     ratio = (it - s.warmup_iters) / (s.max_iters - s.warmup_iters)
@@ -140,7 +140,7 @@ def lr_at(it: int, s: Settings) -> float:
 
 
 def build_optimizer(net: nn.Module, s: Settings) -> torch.optim.AdamW:
-    """AdamW that decays matrices only."""
+    """AdamW with weight decay on matrices only."""
     parameters = list(net.parameters())
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": s.weight_decay},
@@ -150,7 +150,7 @@ def build_optimizer(net: nn.Module, s: Settings) -> torch.optim.AdamW:
 
 
 def steps(net: nn.Module, tokens: Tensor, s: Settings) -> Iterator[float]:
-    """Train, giving the loss of each step once it is taken."""
+    """Train, and yield the loss of each step."""
     optimizer = build_optimizer(net, s)
     for it in range(s.max_iters):
         for group in optimizer.param_groups:
@@ -165,13 +165,13 @@ def steps(net: nn.Module, tokens: Tensor, s: Settings) -> Iterator[float]:
 
 @torch.no_grad()
 def estimate(net: nn.Module, tokens: Tensor, s: Settings) -> float:
-    """The mean over a few random batches."""
+    """The mean loss over a few random batches."""
     return sum(loss_of(net, *get_batch(tokens, s)).item() for _ in range(s.eval_iters)) / s.eval_iters
 
 
 @torch.no_grad()
 def exact(net: nn.Module, tokens: Tensor, s: Settings, n_blocks: int = 64) -> float:
-    """The mean over consecutive blocks, each token but the first predicted once."""
+    """The mean loss over consecutive blocks: every token but the first is predicted once."""
     total, n_predicted = 0.0, len(tokens) - 1
     n_full = n_predicted // s.block_size * s.block_size
     x, y = (tokens[start : start + n_full].view(-1, s.block_size) for start in (0, 1))
@@ -184,7 +184,7 @@ def exact(net: nn.Module, tokens: Tensor, s: Settings, n_blocks: int = 64) -> fl
 
 
 def main() -> None:
-    """Train as the README says, and print the exact loss on the validation split."""
+    """Train, and print the exact loss of the validation split."""
     parser = argparse.ArgumentParser(description="nanoGPT's CPU recipe as a plain loop.")
     parser.add_argument("text", type=Path)
     parser.add_argument("--seed", type=int, default=Settings.seed)
