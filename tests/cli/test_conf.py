@@ -7,8 +7,9 @@ import yaml
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
+from gptladder.runs.configs import flatten
 from gptladder.runs.identity import recipe
-from gptladder.runs.naming import SHORT_GROUPS, flatten
+from gptladder.runs.naming import SHORT_GROUPS
 from gptladder.runs.published import published
 from helpers.configs import CONF, RUNGS, composed
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from gptladder.cli.help import in_order
 from gptladder.report.collect import collect
 from gptladder.report.rows import LADDER, Row, arranged
+from gptladder.runs.configs import sorted_by_inheritance
 from helpers.configs import CONF, composed
 
 
@@ -35,7 +35,7 @@ def rows(directory: Path) -> list[Row]:
 
 
 def test_the_ladder_is_the_one_that_the_rungs_inherit() -> None:
-    assert [path.stem for path in in_order(CONF / "model")] == list(LADDER)
+    assert [path.stem for path in sorted_by_inheritance(CONF / "model")] == list(LADDER)
 
 
 @pytest.mark.parametrize(

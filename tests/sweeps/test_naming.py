@@ -7,7 +7,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptladder.runs.naming import SHORT_GROUPS, flatten, job_name, quote_override
+from gptladder.runs.configs import flatten
+from gptladder.runs.naming import SHORT_GROUPS, job_name, quote_override
 from helpers.configs import RUNGS, composed
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +19,7 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
-from gptladder.runs.naming import flatten
+from gptladder.runs.configs import flatten
 from gptladder.system.errors import UserError, suggest
 
 # What Hydra has of these comes with the extras of this package.
@@ -46,22 +44,6 @@ def explain(error: BaseException, conf: Path) -> str | None:
     if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
         return _composition(error)
     return None
-
-
-def check(config: Any) -> None:
-    """Refuse what no constructor of ours would: a seed or learning rate that is none.
-
-    Args:
-        config: a whole config, or its resolved copy.
-
-    Raises:
-        UserError: names the key.
-    """
-    seed, lr = config.get("seed"), config["optimizer"].get("lr")
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise UserError(f"seed={seed} must be a whole number from 0 to below 2**63")
-    if type(lr) not in (int, float) or not 0 < lr < math.inf:
-        raise UserError(f"optimizer.lr={lr} must be a number above 0, such as 1e-3")
 
 
 def _explain(link: BaseException, error: BaseException, conf: Path) -> str | None:

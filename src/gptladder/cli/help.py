@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from gptladder.runs.configs import first_comment, sorted_by_inheritance
+
 EXAMPLES = {
     "python train.py model=multihead": "train one rung as it was published",
     "python train.py -m model=bigram,singlehead,multihead seed=1,2": "six runs, one directory each",
@@ -25,39 +27,16 @@ KEYS = (
 def show_help(conf: Path) -> None:
     """Print what can be said to ``train.py``: the groups with their choices, the keys, five examples."""
     console = Console(highlight=False)
-    console.print("[bold]gpt-ladder[/]: fit from a bigram table to a GPT on Tiny Shakespeare, one rung at a time.\n")
+    console.print("[bold]gpt-ladder[/]: climb from a bigram table to a GPT on Tiny Shakespeare, one rung at a time.\n")
     console.print("python train.py [GROUP=CHOICE ...] [KEY=VALUE ...]\n", markup=False)
     for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
         console.print(f"[bold]{group.name}=[/]")
         table = Table.grid(padding=(0, 2))
         table.add_column(style="cyan", min_width=12)
-        for choice in in_order(group):
-            table.add_row(f"  {choice.stem}", idea(choice))
+        for choice in sorted_by_inheritance(group):
+            table.add_row(f"  {choice.stem}", first_comment(choice))
         console.print(table)
     console.print(f"\n[bold]keys[/]\n{KEYS}\n\n[bold]examples[/]", markup=True)
     for command, purpose in EXAMPLES.items():
         console.print(f"  # {purpose}\n  {command}", markup=False)
     console.print("\nEvery key: python train.py model=gpt --cfg job. Sweeps: -m, and commas between values.")
-
-
-def in_order(group: Path) -> list[Path]:
-    """The choices of a group, each after the one that it inherits from: the rungs come out as a ladder."""
-    files = {path.stem: path for path in sorted(group.glob("*.yaml"))}
-    return sorted(files.values(), key=lambda path: (_depth(path, files), path.stem))
-
-
-def _depth(path: Path, files: dict[str, Path]) -> int:
-    parents = [
-        name
-        for line in path.read_text().splitlines()
-        if line.startswith("defaults: [")
-        for name in line.removeprefix("defaults: [").rstrip("]").split(", ")
-        if name in files
-    ]
-    return max((1 + _depth(files[name], files) for name in parents), default=0)
-
-
-def idea(path: Path) -> str:
-    """The first comment of a config that is not for Hydra."""
-    comments = (line[2:] for line in path.read_text().splitlines() if line.startswith("# "))
-    return next((comment for comment in comments if not comment.startswith("@")), "")

@@ -17,10 +17,9 @@ from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import MISSING, OmegaConf
 
-from gptladder.cli.config_errors import check
-from gptladder.runs.configs import load_config
+from gptladder.runs.configs import check_config, flatten, load_config
+from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import is_old_config
-from gptladder.runs.naming import flatten, quote_override
 from gptladder.runs.run import Run
 from gptladder.system import signals
 from gptladder.system.errors import UserError
@@ -118,7 +117,7 @@ def _wanted(overrides: list[str], conf: Path) -> Path:
         for key, value in flatten(OmegaConf.to_container(job)):
             if value == MISSING:
                 raise UserError(f"{key} must be given: add {key}=... to the command")
-        check(OmegaConf.to_container(job, resolve=True))
+        check_config(OmegaConf.to_container(job, resolve=True))
         wanted = str(cfg.hydra.run.dir)
     if not wanted:
         raise UserError("hydra.run.dir= is empty: name a directory, or leave it out")

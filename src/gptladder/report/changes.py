@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gptladder.runs.naming import flatten
+from gptladder.runs.configs import flatten
 
 # What is learnt and on what; where a run writes and how it is shown is nobody's ablation.
 GROUPS = ("model", "data", "tokenizer", "optimizer", "scheduler", "trainer", "hardware")

@@ -1,11 +1,10 @@
-"""Names: of the jobs of a sweep, readable and never shared, and of the keys of a config."""
+"""Names of the jobs of a sweep: readable and unique."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 # Groups whose keys are told apart by their last part alone; a test holds them to that.
 SHORT_GROUPS = ("model", "data", "optimizer", "trainer")
@@ -32,15 +31,6 @@ def quote_override(value: str) -> str:
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"
-
-
-def flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a nested config with its dotted key."""
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _said(key: str, value: str) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.cli.config_errors import check, explain
+from gptladder.cli.config_errors import explain
 from gptladder.data.text import read_text, sha256
 from gptladder.fast.gc import gc_paused
+from gptladder.runs.configs import check_config
 from gptladder.runs.naming import job_name, quote_override
 from gptladder.runs.run import Run
 from gptladder.system.errors import RunLockedError, UserError
@@ -88,7 +89,7 @@ def describe(number: int, overrides: list[str], compose: Callable[[list[str]], D
     settings = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     try:
         config, mistake = compose(overrides), None
-        check(config)
+        check_config(config)
         rung, seed, sweep_dir = config.rung, config.seed, config.hydra.sweep.dir
         config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     except Exception as error:
