@@ -14,12 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks import encoding, generation, ladder, plain, step, time_to_loss
+from benchmarks import encoding, generation, ladder, pieces, plain, step, time_to_loss
 from benchmarks.timing import BenchmarkRow
 
 BENCHMARKS: dict[str, Callable[[int], Iterator[BenchmarkRow]]] = {
     "step": step.benchmark_step,
     "plain": plain.benchmark_plain_path,
+    "pieces": pieces.benchmark_pieces,
     "start": ladder.benchmark_start,
     "generation": generation.benchmark_generation,
     "encoding": encoding.benchmark_encoding,
