@@ -19,18 +19,20 @@ def train(cfg: DictConfig) -> float:
 
         from gptladder.cli.summary import closing
         from gptladder.runs.run import Run
+        from gptladder.runs.train_log import log_output
         from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
 
     run = Run(cfg.run_dir)
-    with run.recording():
-        torch.manual_seed(cfg.seed)
-        data = build_datamodule(cfg)
-        module = build_module(cfg, data)
-        trainer = build_trainer(cfg, module, data, run)
-        if not run.finished:
-            fit(trainer, module, data, run)
-    if trainer.is_global_zero:
-        print(closing(run.result, run.path))
+    with log_output(run):
+        with run.recording():
+            torch.manual_seed(cfg.seed)
+            data = build_datamodule(cfg)
+            module = build_module(cfg, data)
+            trainer = build_trainer(cfg, module, data, run)
+            if not run.finished:
+                fit(trainer, module, data, run)
+        if trainer.is_global_zero:
+            print(closing(run.result, run.path))
     return float(run.result["val_loss"])
 
 

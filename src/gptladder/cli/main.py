@@ -6,6 +6,7 @@ import argparse
 import atexit
 import gc
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -64,7 +65,8 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
         if Run(path).finished:
             print(f"{path} is finished: there is nothing to go on with")
             raise SystemExit
-        yield resume_arguments(path)
+        with report_stop(path):
+            yield resume_arguments(path)
         return
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
@@ -74,15 +76,40 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     elif any(argument.startswith("-") for argument in arguments):  # --cfg and such need no directory
         yield arguments
     else:
-        with reserve_run_dir(arguments, conf) as path:
+        with reserve_run_dir(arguments, conf) as path, report_stop(path):
             yield [*arguments, f"hydra.run.dir={naming.quote_override(str(path))}"]
+
+
+@contextmanager
+def report_stop(path: Path) -> Iterator[None]:
+    """Say at which step a signal stopped a run, and how to resume it."""
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            run = Run(path)
+            shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+            if run.last_checkpoint is None:
+                message = "stopped before the first checkpoint: nothing was saved"
+            else:
+                step = f"{saved_step(run.last_checkpoint):,}"
+                message = f"stopped at step {step}; resume with: python train.py resume={shlex.quote(shown)}"
+            print(message, file=sys.stderr)
+        raise
+
+
+def saved_step(checkpoint: Path) -> int:
+    """The step at which a checkpoint was saved."""
+    from gptladder.runs.checkpoint import read_checkpoint
+
+    return int(read_checkpoint(checkpoint)["global_step"])
 
 
 @contextmanager
 def report_user_errors(conf: Path) -> Iterator[None]:
     """Turn what the user got wrong into one line and exit code 2; let our own errors keep their traceback."""
     from gptladder.cli.config_errors import explain
-    from gptladder.sweeps.jobs import SweepError
+    from gptladder.system.errors import SweepError
 
     try:
         with _no_line_of_hydra(lambda error: explain(error, conf) is not None):

@@ -156,7 +156,7 @@ def _give_back(path: Path) -> None:
     """Take away what Hydra wrote for a run that never began; one that began keeps everything."""
     if not _began(path):
         shutil.rmtree(path / ".hydra", ignore_errors=True)
-        for name in ("result.json", ".lock"):
+        for name in ("result.json", ".lock", "train.log"):
             (path / name).unlink(missing_ok=True)
 
 

@@ -35,6 +35,7 @@ class Run:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.result: dict[str, Any] = self.read(self.path)
+        self.started = False
 
     @staticmethod
     def read(path: Path) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class Run:
     def write(self, **values: Any) -> None:
         """Change the result, on disk at once and whole; of several processes only the first writes."""
         self.result.update(values)
-        if not _writes():
+        if not is_first_process():
             return
         with atomic_write(self.path / "result.json") as file:
             file.write((json.dumps(self.result, indent=1) + "\n").encode())
@@ -89,9 +90,10 @@ class Run:
             raise RunConflictError(
                 f"{self.path} holds another run (config {held}, not {wanted}): choose another directory"
             )
-        if _writes():  # what another process of this run is writing is not stale
+        if is_first_process():  # what another process of this run is writing is not stale
             remove_stale_files(self.path)
             remove_stale_files(self.checkpoints)
+        self.started = True
         self.write(status="running", error=None, **identity, **_circumstances())
 
     @contextmanager
@@ -126,7 +128,7 @@ class Run:
         Raises:
             RunLockedError: another process is writing there.
         """
-        if not _writes():
+        if not is_first_process():
             yield
             return
         try:
@@ -174,7 +176,7 @@ def _ending(error: BaseException) -> tuple[str, str | None]:
     return "failed", traceback.format_exc() if mistake is None else str(mistake)
 
 
-def _writes() -> bool:
+def is_first_process() -> bool:
     """Whether this is the first of the processes that Lightning started."""
     return not (int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)))
 

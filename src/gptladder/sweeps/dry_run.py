@@ -13,8 +13,8 @@ from rich.table import Table
 from gptladder.model.gpt import count_parameters
 from gptladder.model.loss import next_token_loss
 from gptladder.runs.run import Run
-from gptladder.sweeps.jobs import Job, SweepError
-from gptladder.system.errors import UserError
+from gptladder.sweeps.jobs import Job
+from gptladder.system.errors import SweepError, UserError
 from gptladder.training.build import build_datamodule, build_module, build_trainer
 
 TIMED_STEPS = 5
@@ -62,27 +62,28 @@ def estimate_cost(job: Job) -> CostEstimate:
     cfg.run_dir = str(job.directory)
     torch.manual_seed(cfg.seed)
     data = build_datamodule(cfg)
-    learner = build_module(cfg, data)
-    build_trainer(cfg, data, learner, Run(job.directory))
-    batch = next(iter(data.train_blocks()))
-    shape = tuple(learner.net(batch[0]).shape)
-    if shape != (*batch[0].shape, data.tokenizer.vocab_size):
-        raise UserError(f"model={cfg.rung} gives logits of shape {shape} for a batch of {tuple(batch[0].shape)}")
-    optimizer = learner.build_optimizer(learner.net.named_parameters())
+    module = build_module(cfg, data)
+    build_trainer(cfg, module, data, Run(job.directory))
+    x, y = next(data.train_batches())
+    shape = tuple(module(x).shape)
+    if shape != (*x.shape, data.tokenizer.vocab_size):
+        raise UserError(f"model={cfg.rung} gives logits of shape {shape} for a batch of {tuple(x.shape)}")
+    assert module.optimizer_factory is not None
+    optimizer = module.optimizer_factory(module.net.named_parameters())
 
     def step() -> None:
         optimizer.zero_grad()
-        next_token_loss(learner.net, batch).backward()  # type: ignore[no-untyped-call]
+        next_token_loss(module(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     step()  # the first one allocates
     steps = cfg.trainer.max_steps * cfg.trainer.accumulate_grad_batches
     evaluations = 2 + (cfg.trainer.max_steps - 1) // cfg.trainer.val_check_interval
     with torch.no_grad():
-        per_token = _seconds(lambda: next_token_loss(learner.net, batch), TIMED_STEPS) / batch[0].numel()
-    measured = 2 * cfg.data.estimate_batches * batch[0].numel() + len(data.val_tokens)
+        per_token = _seconds(lambda: next_token_loss(module(x), y), TIMED_STEPS) / y.numel()
+    measured = 2 * cfg.data.estimate_batches * y.numel() + len(data.val_tokens)
     seconds = steps * _seconds(step, TIMED_STEPS) + evaluations * measured * per_token
-    return CostEstimate(count_parameters(learner.net), cfg.trainer.max_steps, seconds)
+    return CostEstimate(count_parameters(module.net), cfg.trainer.max_steps, seconds)
 
 
 def _seconds(work: object, times: int) -> float:

@@ -11,20 +11,15 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.cli.config_errors import explain
 from gptladder.data.text import read_text, sha256
-from gptladder.fast.gc import gc_paused
-from gptladder.runs.configs import check_config
+from gptladder.runs.configs import check_config, load_config, recorded_choices
 from gptladder.runs.naming import job_name, quote_override
 from gptladder.runs.run import Run
-from gptladder.system.errors import RunLockedError, UserError
+from gptladder.system.errors import RunLockedError, SweepError, UserError
+from gptladder.training.speed import gc_paused
 
 # What of a config decides what a run learns; the rest may change between two launches of one sweep.
-DECISIVE = ("seed", "init_from", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
-
-
-class SweepError(Exception):
-    """Some jobs of a sweep did not finish; the message names each with its reason. Exit code 1."""
+IDENTITY_KEYS = ("seed", "init_from", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
 
 
 @dataclass(frozen=True)
@@ -37,6 +32,7 @@ class Job:
     overrides: list[str]
     directory: Path
     config: DictConfig | None
+    choices: dict[str, Any]
     mistake: str | None
 
     def prepare(self, *, fresh: bool) -> bool:
@@ -66,8 +62,9 @@ class Job:
         return self.mistake is None
 
     def _check_same(self) -> None:
-        recorded = OmegaConf.load(self.directory / ".hydra" / "config.yaml")
-        if _decisive(recorded) != _decisive(self.config):
+        recorded = load_config(self.directory / ".hydra" / "config.yaml")
+        current = OmegaConf.to_container(self.config or OmegaConf.create(), resolve=False)
+        if _identity(recorded, recorded_choices(self.directory)) != _identity(current, self.choices):
             changed = "the configs"
         elif not self._same_text():
             changed = "the text"
@@ -84,16 +81,28 @@ class Job:
         return path is None or sha256(read_text(path)) == Run.read(self.directory)["corpus_sha256"]
 
 
-def describe(number: int, overrides: list[str], compose: Callable[[list[str]], DictConfig], conf: Path) -> Job:
-    """Compose one job of a sweep as far as it can be composed."""
+def compose_job(
+    number: int,
+    overrides: list[str],
+    compose: Callable[[list[str]], DictConfig],
+    explain: Callable[[Exception], str | None],
+) -> Job:
+    """Compose one job of a sweep, as far as that is possible.
+
+    Args:
+        compose: the config of some overrides.
+        explain: a sentence for an error that the user made, or ``None``.
+    """
+    choices: dict[str, Any] = {}
     settings = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     try:
         config, mistake = compose(overrides), None
         check_config(config)
         rung, seed, sweep_dir = config.rung, config.seed, config.hydra.sweep.dir
+        choices = {group: choice for group, choice in config.hydra.runtime.choices.items() if "/" not in group}
         config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     except Exception as error:
-        config, mistake = None, _explained(error, conf)
+        config, mistake = None, _explain(error, explain)
         rung, seed = settings.get("model", "unknown"), settings.get("seed")
         sweep_dir = compose([override for override in overrides if override.startswith("sweep=")]).hydra.sweep.dir
     name = job_name(rung, overrides)
@@ -104,6 +113,7 @@ def describe(number: int, overrides: list[str], compose: Callable[[list[str]], D
         overrides=[*overrides, f"hydra.sweep.subdir={quote_override(name)}"],
         directory=Path(sweep_dir) / name,
         config=config,
+        choices=choices,
         mistake=mistake,
     )
 
@@ -166,14 +176,21 @@ def _forget(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _explained(error: Exception, conf: Path) -> str:
-    state = Singleton.get_state()  # the explanation composes configs of its own, in the middle of Hydra's work
+def _explain(error: Exception, explain: Callable[[Exception], str | None]) -> str:
+    state = Singleton.get_state()  # explaining composes configs, in the middle of Hydra's work
     try:
-        return explain(error, conf) or str(error)
+        return explain(error) or str(error)
     finally:
         Singleton.set_state(state)
 
 
-def _decisive(config: Any) -> Any:
-    present = [key for key in DECISIVE if key in config]
-    return OmegaConf.to_container(OmegaConf.masked_copy(config, present), resolve=False)
+def _identity(config: Any, choices: dict[str, Any]) -> Any:
+    """The choices and values that decide what a run learns, without import paths."""
+    values = {key: _without_targets(config[key]) for key in IDENTITY_KEYS if key in config}
+    return values, {group: choices.get(group) for group in ("model", "tokenizer", "optimizer", "scheduler")}
+
+
+def _without_targets(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    return {key: _without_targets(value) for key, value in node.items() if not str(key).startswith("_")}

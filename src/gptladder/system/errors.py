@@ -18,6 +18,10 @@ class RunLockedError(UserError):
     """Another process is writing in a run directory."""
 
 
+class SweepError(Exception):
+    """Some jobs of a sweep did not finish; the message names each with its reason. Exit code 1."""
+
+
 def find_user_error(error: BaseException | None) -> UserError | None:
     """The user's mistake behind an error, which Hydra wraps in its own if a constructor found it."""
     while error is not None and not isinstance(error, UserError):

@@ -13,8 +13,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from gptladder.cli.config_errors import explain
 from gptladder.runs.run import Run
-from gptladder.sweeps.jobs import Job, describe, preload_report, raise_if_all_invalid, report, settle, unfinished
+from gptladder.sweeps.jobs import Job, compose_job, preload_report, raise_if_all_invalid, report, settle, unfinished
 from gptladder.sweeps.workers import forward_signals
 from gptladder.system.files import atomic_write, remove_stale_files
 
@@ -69,6 +70,11 @@ class LadderSweeper(BasicSweeper):
         (products,) = self.split_arguments(overrides, None)
         conf = next(Path(source.path) for source in loader.get_sources() if source.provider == "main")
         return [
-            describe(number, product, lambda words: loader.load_sweep_config(config, words), conf)
+            compose_job(
+                number,
+                product,
+                lambda words: loader.load_sweep_config(config, words),
+                lambda error: explain(error, conf),
+            )
             for number, product in enumerate(products)
         ]
