@@ -1,4 +1,4 @@
-"""A run: one training, one directory, one ``result.json`` that always tells how it stands."""
+"""A run: one training, one directory, and a ``result.json`` that always has its current status."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from gptladder import __version__
 from gptladder.system.errors import RunConflictError, RunLockedError, UserError, find_user_error
 from gptladder.system.files import atomic_write, remove_stale_files
 
-# Seconds that an attempt to enter waits, because looking whether a directory is in use takes its lock for a moment.
-LOOKING = 1.0
+# Seconds to wait for the lock of a directory: `is_locked` of another process holds it for a moment.
+LOCK_TIMEOUT = 1.0
 
 
 class Run:
     """A run directory and the result in it.
 
-    A directory is entered only by a run that is new or goes on: what another run wrote is never overwritten.
+    Only a new run, or the one that is resumed, writes to a directory: other runs are never overwritten.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -39,7 +39,7 @@ class Run:
 
     @staticmethod
     def read(path: Path) -> dict[str, Any]:
-        """What ``result.json`` says; empty where there is none yet."""
+        """The content of ``result.json``; empty where there is none yet."""
         try:
             result = json.loads((path / "result.json").read_text())
         except FileNotFoundError:
@@ -47,7 +47,7 @@ class Run:
         except ValueError:
             result = None
         if not isinstance(result, dict):
-            raise UserError(f"{path}/result.json is not readable as the JSON of a run: move the directory away")
+            raise UserError(f"{path}/result.json is not a run result: move the directory away")
         return result
 
     @property
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def last_checkpoint(self) -> Path | None:
-        """Where an unfinished run goes on, if it got that far."""
+        """The checkpoint to resume from, if there is one."""
         last = self.checkpoints / "last.ckpt"
         return last if last.is_file() else None
 
@@ -66,12 +66,12 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How the run stands: what is recorded, unless whoever ran it was killed before recording its end."""
+        """The recorded status, or ``interrupted`` if the process was killed before it could record that."""
         recorded = str(self.result.get("status"))
         return "interrupted" if recorded == "running" and not self.is_locked else recorded
 
     def write(self, **values: Any) -> None:
-        """Change the result, on disk at once and whole; of several processes only the first writes."""
+        """Update the result, and write it atomically; of several processes only the first writes."""
         self.result.update(values)
         if not is_first_process():
             return
@@ -79,40 +79,40 @@ class Run:
             file.write((json.dumps(self.result, indent=1) + "\n").encode())
 
     def start(self, **identity: Any) -> None:
-        """Enter the directory.
+        """Record that the run trains now.
 
         Raises:
-            RunConflictError: it holds a run of another recipe.
+            RunConflictError: the directory holds another run.
         """
-        held, wanted = self.result.get("config_hash"), identity["config_hash"]
+        recorded, current = self.result.get("config_hash"), identity["config_hash"]
         old = str(self.result.get("versions", {}).get("gptladder")).startswith("0.1.")  # which computed other hashes
-        if held not in (None, wanted) and not old:
+        if recorded not in (None, current) and not old:
             raise RunConflictError(
-                f"{self.path} holds another run (config {held}, not {wanted}): choose another directory"
+                f"{self.path} holds another run (config {recorded}, not {current}): choose another directory"
             )
-        if is_first_process():  # what another process of this run is writing is not stale
+        if is_first_process():  # the files of another process of this run are not stale
             remove_stale_files(self.path)
             remove_stale_files(self.checkpoints)
         self.started = True
-        self.write(status="running", error=None, **identity, **_circumstances())
+        self.write(status="running", error=None, **identity, **_environment())
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Hold the directory, and put whatever ends the body on record before it goes on to whoever handles it.
+        """Lock the directory, and record how the body ends.
 
         Raises:
             RunLockedError: another process is writing there.
         """
-        with self.held():
+        with self.locked():
             self.result = self.read(self.path)
-            self._entered = time.perf_counter()
+            self._started_at = time.perf_counter()
             self._seconds_before = self.result.get("wall_seconds", 0.0)
-            with self._recording():
+            with self._record_failure():
                 yield
 
     @property
     def is_locked(self) -> bool:
-        """Whether a process is writing in the directory now."""
+        """Whether a process is writing to the directory now."""
         if not (self.path / ".lock").exists():
             return False
         try:
@@ -122,8 +122,8 @@ class Run:
             return True
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep every other process from writing in the directory.
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from writing to the directory.
 
         Raises:
             RunLockedError: another process is writing there.
@@ -132,9 +132,11 @@ class Run:
             yield
             return
         try:
-            lock = self._lock().acquire(timeout=LOOKING)
+            lock = self._lock().acquire(timeout=LOCK_TIMEOUT)
         except Timeout:
-            raise RunLockedError(f"{self.path} is being written by another process: wait, or choose another") from None
+            raise RunLockedError(
+                f"{self.path} is being written by another process: wait, or choose another directory"
+            ) from None
         with lock:
             yield
 
@@ -143,37 +145,37 @@ class Run:
         return FileLock(self.path / ".lock", timeout=0)
 
     @contextmanager
-    def _recording(self) -> Iterator[None]:
-        # A job of a sweep has no other place to say what is wrong with it.
-        goes_on = "config_hash" in self.result and "job" not in self.result
+    def _record_failure(self) -> Iterator[None]:
+        # A job of a sweep has no other place to record its error.
+        is_resumed = "config_hash" in self.result and "job" not in self.result
         try:
             yield
         except RunConflictError:
             raise
         except BaseException as error:
-            if goes_on and find_user_error(error) is not None:  # the run that began without this mistake is as it was
+            if is_resumed and find_user_error(error) is not None:  # the record of the run stays as it was
                 raise
-            # Where there is no room left to say so, the error itself is what matters; the old record stays.
+            # On a full disk the old record stays, and the error itself is what matters.
             with suppress(OSError):
-                self._end(*_ending(error))
+                self._end(*_failure_status(error))
             raise
 
     def finish(self, **outcome: Any) -> None:
-        """Close the record of a run that reached its last step."""
+        """Record the outcome of a run that reached its last step."""
         self._end("finished", None, **outcome)
 
     def _end(self, status: str, error: str | None, **outcome: Any) -> None:
-        wall_seconds = self._seconds_before + time.perf_counter() - self._entered
+        wall_seconds = self._seconds_before + time.perf_counter() - self._started_at
         costs = {"wall_seconds": round(wall_seconds, 2), "peak_memory_mb": _peak_mb()}
         self.write(status=status, error=error, **outcome, **costs)
 
 
-def _ending(error: BaseException) -> tuple[str, str | None]:
-    """Status and error of a run that did not reach its last step."""
-    if not isinstance(error, Exception):  # SystemExit and KeyboardInterrupt, which signals end in
+def _failure_status(error: BaseException) -> tuple[str, str | None]:
+    """Status and error message of a run that did not reach its last step."""
+    if not isinstance(error, Exception):  # SystemExit and KeyboardInterrupt, which signals raise
         return "interrupted", None
-    mistake = find_user_error(error)
-    return "failed", traceback.format_exc() if mistake is None else str(mistake)
+    user_error = find_user_error(error)
+    return "failed", traceback.format_exc() if user_error is None else str(user_error)
 
 
 def is_first_process() -> bool:
@@ -182,14 +184,14 @@ def is_first_process() -> bool:
 
 
 def _peak_mb() -> int:
-    """The most memory that this process ever held at once."""
+    """The peak memory of this process, in MB."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage() would count what the parent process held before it became this program
+    if status.exists():  # getrusage() includes the memory of the parent process before exec
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) // 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * 1024)
 
 
-def _circumstances() -> dict[str, Any]:
+def _environment() -> dict[str, Any]:
     import lightning
     import torch
 
@@ -207,19 +209,19 @@ def _circumstances() -> dict[str, Any]:
 
 
 def _command() -> str:
-    """What the user typed, without what was added to it since."""
+    """The command as the user typed it, without the arguments that were added since."""
     typed = sys.orig_argv[sys.orig_argv.index(sys.argv[0]) + 1 :] if sys.argv[0] in sys.orig_argv else sys.argv[1:]
     return shlex.join(["python", Path(sys.argv[0]).name, *typed])
 
 
 def _git() -> dict[str, Any] | None:
-    """The commit of the code, and whether it was changed since; ``None`` outside a checkout."""
+    """The commit of the code, and whether the working tree differs from it; ``None`` outside a checkout."""
 
-    def ask(*words: str) -> str:
+    def git(*words: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
 
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,4 +1,4 @@
-"""``train.log``: what a run printed, in its directory."""
+"""``train.log``: what a run showed on the terminal, as plain text, and what it logged."""
 
 from __future__ import annotations
 
@@ -7,88 +7,192 @@ import os
 import re
 import sys
 import traceback
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO
+from contextlib import contextmanager, suppress
+from threading import RLock
+from typing import Any, TextIO, cast
 
 from gptladder.runs.run import Run, is_first_process
+from gptladder.system.errors import find_user_error
 
-# Colours and cursor movements; and the lines of a progress bar.
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_BAR = re.compile(r"[━╸╺]")
+FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
 
-LOGGERS = ("", "lightning.pytorch", "lightning.fabric")  # Lightning's own do not reach the root logger
+# Line ends, control sequences (colours, cursor), links, and text.
+_TOKENS = re.compile(r"\n|\r|\x1b\[([0-9;?]*)([A-Za-z])|\x1b\].*?(?:\x07|\x1b\\)|[^\n\r\x1b]+|\x1b")
 
 
 @contextmanager
 def log_output(run: Run) -> Iterator[None]:
-    """Copy stdout, stderr, warnings and logging to ``train.log`` of a run, without colours and progress bars.
+    """Copy what the body prints, warns and logs to ``train.log`` of a run; a resumed run appends.
 
-    The file is opened when the run has started, so that a run that is refused leaves no trace. A resumed run appends.
+    Args:
+        run: the log stays in memory until it has started, so that a run that is refused leaves its directory as it was.
     """
     if not is_first_process():
         yield
         return
     log = _TrainLog(run)
-    handler = logging.StreamHandler(log)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    handler.setLevel(logging.WARNING)
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Tee(stream, log) for stream in streams)  # type: ignore[assignment]
-    for name in LOGGERS:
-        logging.getLogger(name).addHandler(handler)
     try:
-        yield
-    except Exception:
-        log.write(traceback.format_exc())
+        with _copy_streams(log), _copy_records(log):
+            yield
+    except Exception as error:  # the command prints it later
+        user_error = find_user_error(error)
+        log.append(traceback.format_exc() if user_error is None else f"error: {user_error}")
         raise
     finally:
-        sys.stdout, sys.stderr = streams
-        for name in LOGGERS:
-            logging.getLogger(name).removeHandler(handler)
-        log.close()
+        log.save()
 
 
 class _TrainLog:
-    """A text stream that keeps what it gets until the run has started."""
+    """The lines of a log, in memory until the run has started, then in its file.
+
+    A log that cannot be written, on a full disk for example, never stops a run.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._pending = ""
+        self._path = run.path / "train.log"
+        self._unsaved: list[str] = []
+        self._last: deque[str] = deque(maxlen=100)  # what a progress bar may still erase
+        self._lock = RLock()
 
-    def write(self, text: str) -> None:
-        lines = _CONTROL.sub("", (self._pending + text).replace("\r", "\n")).split("\n")
-        self._pending = lines.pop()
-        kept = [line.rstrip() for line in lines if not _BAR.search(line)]
-        if not self._run.started:
-            self._pending = "\n".join([*kept, self._pending])
-        elif kept:
-            with (self._run.path / "train.log").open("a", encoding="utf-8") as file:
-                file.write("\n".join(kept) + "\n")
+    def append(self, line: str) -> None:
+        """Append a line, given without its line end."""
+        line = line.rstrip()
+        with self._lock:
+            self._last.append(line)
+            self._unsaved.append(f"{line}\n")
+            self.save()
 
-    def flush(self) -> None:
-        """Nothing is buffered but an incomplete line."""
+    def save(self) -> None:
+        """Write the lines so far if the run has started."""
+        with self._lock:
+            if self._run.started and self._unsaved:
+                lines, self._unsaved = self._unsaved, []
+                with suppress(OSError), self._path.open("a", encoding="utf-8", errors="replace", newline="") as file:
+                    file.writelines(lines)
 
-    def close(self) -> None:
-        """Write an incomplete last line."""
-        if self._pending:
-            self.write("\n")
+    def remove_last(self) -> str:
+        """Take back the last line, because the cursor moved up to it."""
+        with self._lock:
+            if not self._last:
+                return ""
+            line = self._last.pop()
+            if self._unsaved:
+                self._unsaved.pop()
+            else:
+                with suppress(OSError):
+                    os.truncate(self._path, self._path.stat().st_size - len(f"{line}\n".encode(errors="replace")))
+            return line
 
 
-class _Tee:
-    """A stream whose output is copied to a log; everything else is the stream's own."""
+@contextmanager
+def _copy_streams(log: _TrainLog) -> Iterator[None]:
+    """Copy stdout and stderr, also of log handlers that write to them."""
+    before = sys.stdout, sys.stderr
+    copies = _Copy(log, sys.stdout), _Copy(log, sys.stderr)
+    sys.stdout, sys.stderr = cast(TextIO, copies[0]), cast(TextIO, copies[1])
+    try:
+        with _redirect_handlers(dict(zip(before, copies, strict=True))):
+            yield
+    finally:
+        sys.stdout, sys.stderr = before
+        for copy in copies:
+            copy.end()
 
-    def __init__(self, stream: TextIO, log: _TrainLog) -> None:
-        self._stream = stream
-        self._log = log
+
+@contextmanager
+def _redirect_handlers(copies: dict[TextIO, _Copy]) -> Iterator[None]:
+    redirected = {}
+    for logger in (logging.getLogger(), *logging.root.manager.loggerDict.values()):
+        for handler in getattr(logger, "handlers", ()):
+            if isinstance(handler, logging.StreamHandler):
+                terminal = getattr(handler.stream, "terminal", handler.stream)  # the copy of an earlier job
+                if terminal in copies:
+                    redirected[handler] = terminal
+                    handler.setStream(copies[terminal])
+    try:
+        yield
+    finally:
+        for handler, terminal in redirected.items():
+            handler.setStream(terminal)
+
+
+@contextmanager
+def _copy_records(log: _TrainLog) -> Iterator[None]:
+    """Copy the log records from level INFO on that the terminal does not show."""
+    root = logging.getLogger()
+    level, levels = root.level, {handler: handler.level for handler in root.handlers}
+    handler = logging.StreamHandler(cast(TextIO, _Copy(log, None)))
+    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.addFilter(lambda record: record.levelno < level)
+    # Python uses its handler of last resort only while there is no other.
+    added = [handler] if root.handlers or logging.lastResort is None else [handler, logging.lastResort]
+    for shown in levels:
+        shown.setLevel(max(shown.level, level))
+    for each in added:
+        root.addHandler(each)
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        for each in added:
+            root.removeHandler(each)
+        for shown, old_level in levels.items():
+            shown.setLevel(old_level)
+
+
+class _Copy:
+    """A stream whose text goes to the terminal as it is, and to a log as the terminal shows it."""
+
+    def __init__(self, log: _TrainLog, terminal: TextIO | None) -> None:
+        self._log: _TrainLog | None = log
+        self.terminal = terminal
+        self._line, self._column = "", 0
 
     def write(self, text: str) -> int:
-        n = self._stream.write(text)
-        try:
-            self._log.write(text)
-        except OSError as error:  # a full disk must not end the run here; its checkpoints will say so
-            os.write(2, f"train.log: {error.strerror}\n".encode())
-        return n
+        if self.terminal is not None:
+            self.terminal.write(text)
+        if self._log is not None:
+            self._copy(text, self._log)
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if self.terminal is not None:
+            self.terminal.flush()
+
+    def end(self) -> None:
+        """Copy no more; who keeps this stream goes on writing to the terminal."""
+        if self._line and self._log is not None:
+            self._log.append(self._line)
+        self._log = None
+
+    def _copy(self, text: str, log: _TrainLog) -> None:
+        """Follow the cursor as far as progress bars move it: to the start of the line, and up."""
+        for token in _TOKENS.finditer(text):
+            match token[0][0], token[2]:
+                case "\n", _:
+                    log.append(self._line)
+                    self._line, self._column = "", 0
+                case "\r", _:
+                    self._column = 0
+                case _, "K":  # erase in line
+                    self._line = "" if token[1] == "2" else self._line[: self._column]
+                case _, "A":  # cursor up
+                    for _ in range(int(token[1] or 1)):
+                        self._line = log.remove_last()
+                case "\x1b", _:
+                    pass
+                case _:
+                    end = self._column + len(token[0])
+                    self._line = self._line[: self._column].ljust(self._column) + token[0] + self._line[end:]
+                    self._column = end
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.terminal, name)

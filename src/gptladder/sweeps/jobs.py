@@ -42,7 +42,7 @@ class Job:
             UserError: the directory holds a finished run of another config.
         """
         try:
-            with Run(self.directory).held():
+            with Run(self.directory).locked():
                 return self._prepare(fresh=fresh)
         except RunLockedError:  # another sweep is at it
             return False

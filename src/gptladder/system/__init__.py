@@ -1,1 +1,1 @@
-"""What every room needs from the operating system: errors for users, atomic files, signals, threads."""
+"""Error classes, atomic files, signals and threads, which all other packages use."""

@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, never something between."""
+"""Atomic writes: after a crash a file has its old content or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ STAGING_SUFFIX = ".part"
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file beside ``path``, force it to disk, and put it in ``path``'s place in one move.
+    """Write a file next to ``path``, flush it to disk, and rename it to ``path``.
 
-    The staging file lies in the same directory because a move is only atomic within one file system.
-    A process killed in between leaves the old file and a ``.part`` that the next run sweeps away.
+    The staging file lies in the same directory because a rename is only atomic within one file system.
+    A process killed in between leaves the old file and a ``.part`` file, which the next run removes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.{os.getpid()}{STAGING_SUFFIX}")
@@ -36,13 +36,13 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     _sync_directory(path.parent)
 
 
-def write_files(made: dict[str, bytes], directory: Path) -> None:
-    """Write some files, by name, into the directory that a user gave as ``--out``.
+def write_files(files: dict[str, bytes], directory: Path) -> None:
+    """Write files, given by name, into the directory that the user passed as ``--out``.
 
     Raises:
         UserError: one of them cannot be written.
     """
-    for name, content in made.items():
+    for name, content in files.items():
         try:
             with atomic_write(directory / name) as file:
                 file.write(content)
@@ -53,7 +53,7 @@ def write_files(made: dict[str, bytes], directory: Path) -> None:
 
 
 def remove_stale_files(directory: Path) -> None:
-    """Remove what killed processes left half-written; what a living one writes stays."""
+    """Remove the staging files of killed processes; those of running processes stay."""
     for path in directory.glob(f".*{STAGING_SUFFIX}"):
         writer = path.name.removesuffix(STAGING_SUFFIX).rpartition(".")[2]
         if not (writer.isdecimal() and int(writer) != os.getpid() and psutil.pid_exists(int(writer))):

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do to a command: end it with their exit code, after what must not be cut in two."""
+"""Handlers of SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 @contextmanager
 def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Both signals are answered by ``handler`` meanwhile, and by whoever did before afterwards."""
+    """Handle both signals with ``handler`` in the body, and restore the previous handlers afterwards."""
     previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -21,21 +21,22 @@ def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM end the program with 130 and 143, wherever it stands."""
+    """Exit with 130 on SIGINT and 143 on SIGTERM, anywhere in the body."""
 
-    def leave(number: int, frame: FrameType | None) -> None:
+    def exit_now(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    with handle_signals(leave):
+    with handle_signals(exit_now):
         yield
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """What arrives meanwhile is answered at the end: what is made here is whole when a signal takes effect."""
+    """Defer SIGINT and SIGTERM until the body has finished."""
     arrived: list[int] = []
 
-    # A mask would not do: it is one thread's, and the handler runs in this one whichever thread was hit.
+    # Not a signal mask: a mask holds for one thread, while Python runs handlers in the main thread
+    # whichever thread received the signal.
     try:
         with handle_signals(lambda number, frame: arrived.append(number)):
             yield

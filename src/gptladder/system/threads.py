@@ -1,4 +1,4 @@
-"""How many threads torch uses, for as long as it takes."""
+"""PyTorch's number of threads, changed for a while."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """One thread for work on few numbers: beside a sweep that fills the machine, a second one only waits."""
+    """Use one thread in the body: on small tensors, next to a sweep that uses every core, a second one only waits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
