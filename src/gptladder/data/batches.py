@@ -23,13 +23,19 @@ LOGITS_PER_FORWARD = 2**24
 class TrainBatches(Protocol):
     """An endless stream of training batches.
 
-    Attributes:
-        n_drawn: batches drawn so far, also before a resume.
-        offsets: where the windows of the latest batch begin in the training split, over all processes.
+    ``n_drawn`` counts the batches, also those before a resume; ``offsets`` are the offsets in the training split of the
+    windows of the latest batch, over all processes.
     """
 
-    n_drawn: int
-    offsets: Tensor
+    @property
+    def n_drawn(self) -> int:
+        """Batches drawn so far."""
+        ...
+
+    @property
+    def offsets(self) -> Tensor:
+        """Window offsets of the latest batch."""
+        ...
 
     def __iter__(self) -> Self:
         """Return itself: there is one stream."""

@@ -47,7 +47,7 @@ class TextDataModule(L.LightningDataModule):
         seed: of the independent generators.
         cache: the directory for token files of large texts; ``None`` is the user's cache, ``False`` none.
         overfit_windows: train on that many windows only, to see whether a network can memorize them.
-        sequence_length_warmup: ``{size: step}`` cuts training windows to ``size``, which divides ``T``, until that step.
+        sequence_length_warmup: ``{size: step}`` cuts training windows to ``size``, a divisor of ``T``, until that step.
 
     Raises:
         UserError: the text cannot be read, or a split is shorter than a window.

@@ -63,8 +63,8 @@ class FastEvaluationLoop(_EvaluationLoop):
         for x, y in batches:
             pending.append((pool.submit(_loss, net, x, y), y.numel()))
             if len(pending) > 2 * self.threads:  # a long text is never in memory as a whole
-                loss, n_tokens = pending.popleft()
-                yield loss.result(), n_tokens
+                oldest, n_tokens = pending.popleft()
+                yield oldest.result(), n_tokens
         for future, n_tokens in pending:
             yield future.result(), n_tokens
 

@@ -86,7 +86,7 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
     def _max_steps_at_a_time(self) -> int:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         tokens = data.batch_size * data.block_size * self.trainer.accumulate_grad_batches
-        return MAX_WORK // (count_parameters(self.trainer.lightning_module) * tokens)
+        return int(MAX_WORK // (count_parameters(self.trainer.lightning_module) * tokens))
 
     def _take_steps(self, n_steps: int) -> None:
         trainer: Any = self.trainer
@@ -109,7 +109,7 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
                     loss = next_token_loss(net(x), y)
                 if per_step > 1:
                     loss = loss / per_step
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 losses.append(loss.detach())
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             # The check of PyTorch's GradScaler, with a scale of one: 0.015 ms for 39 gradients, their norm takes 0.11.

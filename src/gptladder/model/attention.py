@@ -88,7 +88,9 @@ class CausalSelfAttention(nn.Module):
         # builds a key, a query and a value for each head in turn.
         parts = [[nn.Linear(n_embd, head_size, bias=False).weight for _ in range(3)] for _ in range(n_head)]
         key, query, value = zip(*parts, strict=True)
-        self.qkv: nn.Linear = nn.utils.skip_init(nn.Linear, n_embd, 3 * n_head * head_size, bias=False)
+        self.qkv: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+            nn.Linear, n_embd, 3 * n_head * head_size, bias=False
+        )
         self.qkv.weight = nn.Parameter(torch.cat([*query, *key, *value]).detach())  # (3*H*D, C)
         self.qk_norm = nn.LayerNorm(head_size, elementwise_affine=False) if qk_norm else nn.Identity()
         self.rope = RotaryEmbedding(block_size=block_size, head_size=head_size) if rope else None
@@ -120,7 +122,7 @@ class CausalSelfAttention(nn.Module):
         return q, k, v.squeeze(0)
 
     def softmax_weights(self, q: Tensor, k: Tensor) -> Tensor:
-        """The attention weights, ``(B, H, t, T)`` for the last ``t`` queries: each row sums to one, zero on the future."""
+        """The attention weights of the last ``t`` positions, ``(B, H, t, T)``: rows sum to one, the future is zero."""
         n_new, n_time = q.size(2), k.size(2)
         mask = self.causal_mask[n_time - n_new : n_time, :n_time]
         scores = torch.baddbmm(mask, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=self.scale)

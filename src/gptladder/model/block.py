@@ -31,7 +31,7 @@ class Block(nn.Module):
     def __init__(
         self,
         attention: nn.Module,
-        mlp: nn.Module | None,
+        mlp: nn.Sequential | None,
         *,
         n_embd: int,
         width: int,

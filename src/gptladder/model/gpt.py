@@ -144,11 +144,9 @@ class GPT(nn.Module):
             residual=residual,
             tie_weights=tie_weights,
         )
-        check_options(
-            head_size=head_size, rope=rope, init=init, ends_linear=residual and projection and expansion != 1
-        )
+        check_options(head_size=head_size, rope=rope, init=init, ends_linear=residual and projection and expansion != 1)
         norm = partial(nn.LayerNorm, elementwise_affine=norm_affine, bias=bias)
-        heads = {"n_head": n_head, "head_size": head_size, "projection": projection, "bias": bias}
+        heads: dict[str, Any] = {"n_head": n_head, "head_size": head_size, "projection": projection, "bias": bias}
 
         def build_attention() -> nn.Module:
             if attention == "mean":

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from gptladder.model.block import Block
+
 if TYPE_CHECKING:
     from gptladder.model.gpt import GPT
 
@@ -49,9 +51,9 @@ def zero_residual(net: GPT) -> None:
 def output_projections(net: GPT) -> Iterator[nn.Linear]:
     """The linears that end a sublayer, whose output goes into the residual stream."""
     for block in net.blocks:
-        for last in (block.attention.projection, block.mlp[-1] if block.mlp is not None else None):
-            if isinstance(last, nn.Linear):
-                yield last
+        assert isinstance(block, Block)
+        last_layers = [block.attention.projection, block.mlp[-1] if block.mlp is not None else None]
+        yield from (layer for layer in last_layers if isinstance(layer, nn.Linear))
 
 
 INITIALIZATIONS: dict[str, Callable[[GPT], None]] = {

@@ -163,4 +163,5 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         return upgrade_checkpoint(checkpoint)
     except (LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"checkpoint {path} cannot be read ({type(error).__name__}: {error}): use another one") from None
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"checkpoint {path} cannot be read ({what}): use another one") from None

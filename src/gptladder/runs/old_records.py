@@ -104,8 +104,9 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     if "loops" in checkpoint:
         scheduled = step if checkpoint.get("lr_schedulers") else 0
         old = checkpoint["loops"]["fit_loop"]
-        stopped_before_evaluation = old["epoch_loop.batch_progress"]["current"]["completed"] < (
-            old["epoch_loop.batch_progress"]["current"]["processed"]
+        stopped_before_evaluation = (
+            old["epoch_loop.batch_progress"]["current"]["completed"]
+            < (old["epoch_loop.batch_progress"]["current"]["processed"])
         )
         upgraded["loops"] = _loops(checkpoint["loops"], step, n_batches, scheduled, between=stopped_before_evaluation)
     if "callbacks" in checkpoint:
@@ -123,7 +124,10 @@ def upgrade_weights(weights: Mapping[str, Any], model: Mapping[str, Any]) -> dic
         model: its config, in the names of version 0.1.
     """
     outer = "bigram" if model.get("pairs") else "previous"
-    embeddings = [(r"embedding\.table\.", f"embedding.{outer}.table."), (r"embedding\.here\.table\.", "embedding.previous.table.")]
+    embeddings = [
+        (r"embedding\.table\.", f"embedding.{outer}.table."),
+        (r"embedding\.here\.table\.", "embedding.previous.table."),
+    ]
     return {_weight_name(name, (*embeddings, *_WEIGHT_NAMES)): tensor for name, tensor in weights.items()}
 
 
@@ -170,9 +174,7 @@ def _old_choice(config: Mapping[str, Any], group: str) -> str | None:
     return next((choice for name, choice in _CHOICE_OF_TARGET.items() if name in target.split(".")), None)
 
 
-def _loops(
-    loops: Mapping[str, Any], step: int, n_batches: int, scheduled: int, *, between: bool
-) -> dict[str, Any]:
+def _loops(loops: Mapping[str, Any], step: int, n_batches: int, scheduled: int, *, between: bool) -> dict[str, Any]:
     def counters(n: int, *names: str) -> dict[str, dict[str, int]]:
         return {scope: dict.fromkeys(names, n) for scope in ("total", "current")}
 

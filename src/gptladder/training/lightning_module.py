@@ -81,7 +81,7 @@ class LanguageModel(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         sums = torch.stack([losses.compute().to(self.device) for losses in self.val_losses.values()])
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         means = (sums[:, 0] / sums[:, 1]).tolist()
         self.val_metrics = dict(zip(self.val_losses, means, strict=True))
         for name, value in self.val_metrics.items():

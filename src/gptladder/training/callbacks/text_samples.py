@@ -46,4 +46,4 @@ def sample(module: LanguageModel, data: TextDataModule, n_tokens: int) -> str:
     """Text that a network in evaluation mode generates from a newline."""
     net = speed.prepare_for_generation(module.net)
     options = {"n_samples": 1, "n_tokens": n_tokens, "seed": 1337, "block_size": data.block_size}
-    return "".join(generate_text(net, data.tokenizer, "", **options))  # type: ignore[arg-type]
+    return "".join(generate_text(net, data.tokenizer, "", **options))
