@@ -63,6 +63,7 @@ def test_a_rung_knows_its_name(rung: str) -> None:
 @pytest.mark.parametrize("rung", sorted(published()))
 def test_a_published_rung_has_the_recipe_it_was_published_with(rung: str) -> None:
     config = OmegaConf.to_container(composed(f"model={rung}", "run_dir=x"), resolve=True)
+    config["choices"] = {"model": rung, "tokenizer": "char", "optimizer": "adamw", "scheduler": "constant"}
     assert recipe(config, SHAKESPEARE) == published()[rung]["recipe"]
     assert config["trainer"]["max_steps"] == published()[rung]["curve"][-1][0]
 

@@ -84,7 +84,7 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
         return int(min(seen - step - 1, self._max_steps_at_a_time()))
 
     def _max_steps_at_a_time(self) -> int:
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: Any = self.trainer.datamodule
         tokens = data.batch_size * data.block_size * self.trainer.accumulate_grad_batches
         return int(MAX_WORK // (count_parameters(self.trainer.lightning_module) * tokens))
 
