@@ -5,11 +5,12 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from gptladder.cli.main import main
+from gptladder.cli.main import exit_on_user_error, main
 from gptladder.training.speed import gc_paused
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@exit_on_user_error
 def train(cfg: DictConfig) -> float:
     """Train one rung as composed, record it in the run directory, and return its exact loss."""
     # Imported here: --help and user errors answer before torch and Lightning are loaded.
@@ -17,7 +18,7 @@ def train(cfg: DictConfig) -> float:
         import torch
         from rich import print
 
-        from gptladder.cli.summary import closing
+        from gptladder.cli.summary import summary
         from gptladder.runs.run import Run
         from gptladder.runs.train_log import log_output
         from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
@@ -32,7 +33,7 @@ def train(cfg: DictConfig) -> float:
             if not run.finished:
                 fit(trainer, module, data, run)
         if trainer.is_global_zero:
-            print(closing(run.result, run.path))
+            print(summary(run.result, run.path))
     return float(run.result["val_loss"])
 
 

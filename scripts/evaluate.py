@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from gptladder.cli.main import Parser, script
+from gptladder.cli.main import ArgumentParser, run_script
 
 
 def main() -> None:
     """Print loss, bits per character and perplexity on the validation split, or on another text."""
-    parser = Parser(description="The exact loss of a trained run: every token predicted once.")
+    parser = ArgumentParser(description="The exact loss of a trained run: every token predicted once.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="a run directory; its last checkpoint is used")
     source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
@@ -35,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    script(main)
+    run_script(main)

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from gptladder.cli.main import Parser, script
+from gptladder.cli.main import ArgumentParser, run_script
 
 
 def main() -> None:
     """Write the two files and print their path."""
-    parser = Parser(description="Export a trained run as safetensors and JSON; generate.py and evaluate.py read them.")
+    parser = ArgumentParser(
+        description="Export a trained run as safetensors and JSON; generate.py and evaluate.py read them."
+    )
     parser.add_argument("--run", type=Path, required=True, help="a run directory; its last checkpoint is used")
     parser.add_argument("--out", type=Path, help="the output directory (default: export/ in the run directory)")
     arguments = parser.parse_args()
@@ -23,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    script(main)
+    run_script(main)

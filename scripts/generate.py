@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from gptladder.cli.main import Parser, script
+from gptladder.cli.main import ArgumentParser, run_script
 
 
 def main() -> None:
     """Print the generated text to stdout while it is generated, and nothing else."""
-    parser = Parser(description="Generate text with a trained run; stdout gets the text and nothing else.")
+    parser = ArgumentParser(description="Generate text with a trained run; stdout gets the text and nothing else.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="a run directory; its last checkpoint is used")
     source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
@@ -44,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    script(main)
+    run_script(main)

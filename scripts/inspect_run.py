@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from gptladder.cli.main import Parser, script
+from gptladder.cli.main import ArgumentParser, run_script
 
 
 def main() -> None:
     """Write pictures, figures and a page, and print their paths."""
-    parser = Parser(
+    parser = ArgumentParser(
         description="What surprises a trained run, what its heads read, what each token of context is worth."
     )
     parser.add_argument("--run", type=Path, required=True, help="a run directory; its last checkpoint is used")
@@ -36,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    script(main)
+    run_script(main)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptladder.cli.main import Parser, script
+from gptladder.cli.main import ArgumentParser, run_script
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ LINE = "{order:>5}  {context:>7}  {val_loss:>14.4f}  {val_bits_per_char:>9.4f}  
 
 def main() -> None:
     """Print the exact loss of counts of each order, made and measured on the splits of the rungs."""
-    parser = Parser(description="How far counting gets without a network, measured as the rungs are.")
+    parser = ArgumentParser(description="How far counting gets without a network, measured as the rungs are.")
     parser.add_argument(
         "--order", type=int, nargs="+", default=range(1, 7), help="each sees one token less (default 1 to 6)"
     )
@@ -83,4 +83,4 @@ def figures(order: int, train: Tensor, val: Tensor, tokenizer: Tokenizer, block_
 
 
 if __name__ == "__main__":
-    script(main)
+    run_script(main)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from gptladder.cli.main import Parser, script
+from gptladder.cli.main import ArgumentParser, run_script
 
 
 def main() -> None:
     """Print the table and the paths of what was written."""
-    parser = Parser(description="Tables, pictures and a page of all runs in a directory, finished or not.")
+    parser = ArgumentParser(description="Tables, pictures and a page of all runs in a directory, finished or not.")
     parser.add_argument("directory", type=Path, help="where runs are, at any depth")
     parser.add_argument("--out", type=Path, help="where to write (default: into the directory itself)")
     arguments = parser.parse_args()
@@ -23,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    script(main)
+    run_script(main)

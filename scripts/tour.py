@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from gptladder.cli.main import Parser, script
+from gptladder.cli.main import ArgumentParser, run_script
 
 CONF = Path(__file__).parents[1] / "conf"
 
 
 def main() -> None:
     """Show the selected chapters, or list all."""
-    parser = Parser(
+    parser = ArgumentParser(
         description="The lecture in nine chapters, from the text to the ladder, with the numbers of its notebooks."
     )
     parser.add_argument(
@@ -35,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    script(main)
+    run_script(main)

@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.cli.main import script
+from gptladder.cli.main import run_script
 from gptladder.runs.naming import quote_override
 from gptladder.runs.run import Run
 from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
@@ -69,7 +69,7 @@ def command(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
 def ran(name: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a script in this process, where torch is loaded already."""
     monkeypatch.setattr(sys, "argv", [name, *arguments])
-    script(runpy.run_path(str(ROOT / "scripts" / name))["main"])
+    run_script(runpy.run_path(str(ROOT / "scripts" / name))["main"])
 
 
 def assert_refused(

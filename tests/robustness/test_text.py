@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gptladder.cli.config_errors import explain
+from gptladder.cli.config_errors import error_message
 from gptladder.data.datamodule import TextDataModule
 from gptladder.data.text import read_text, sha256
 from gptladder.data.tokenizer import MAX_VOCAB_SIZE, CharTokenizer
@@ -84,7 +84,7 @@ def test_an_unreadable_path_is_refused_with_one_line(
         pytest.skip("there is no /proc here")
     with pytest.raises(InstantiationException) as error:
         trained(tmp_path / "run", *training_arguments(Path(path)))
-    assert message in str(explain(error.value, ROOT / "conf"))
+    assert message in str(error_message(error.value, ROOT / "conf"))
     tried(bad_inputs=1)
 
 

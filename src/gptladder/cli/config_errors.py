@@ -1,11 +1,12 @@
-"""What the user got wrong, read from the errors of Hydra and OmegaConf."""
+"""Messages for user errors, derived from the errors of Hydra and OmegaConf."""
 
 from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -20,51 +21,67 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
 from gptladder.runs.configs import flatten
+from gptladder.runs.old_records import RENAMED_KEYS, RENAMED_VALUES
 from gptladder.system.errors import UserError, suggest
 
-# What Hydra has of these comes with the extras of this package.
+# Groups of Hydra's plugins, and how to install them.
 EXTRAS = {
-    "hydra/launcher": "pip install -e '.[slurm]' or '.[ray]' brings it, launcher=joblib is there already",
-    "hydra/sweeper": "pip install -e '.[search]' brings it",
+    "hydra/launcher": "pip install -e '.[slurm]' or '.[ray]' installs it, launcher=joblib needs nothing more",
+    "hydra/sweeper": "pip install -e '.[search]' installs it",
 }
 
-# What a disk says that takes no more.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a full disk, or a quota, raises.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-# What Python says of a call whose keys do not fit, as opposed to an error inside of it.
-_ARGUMENT = re.compile(r"unexpected keyword argument|missing \d+ required")
+# Python's message for a call with wrong arguments, as opposed to an error inside the function.
+_WRONG_ARGUMENT = re.compile(r"unexpected keyword argument|missing \d+ required")
 
 
-def explain(error: BaseException, conf: Path) -> str | None:
-    """One sentence with the remedy for a mistake of the user's; ``None`` for an error of ours."""
+def error_message(error: BaseException, conf: Path) -> str | None:
+    """One sentence with the remedy for a user error; ``None`` for any other error."""
     for link in _chain(error):
-        said = _explain(link, error, conf)
-        if said is not None:
-            return said
+        message = _link_message(link, error, conf)
+        if message is not None:
+            return message
     if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
-        return _composition(error)
+        return _composition_message(error)
     return None
 
 
-def _explain(link: BaseException, error: BaseException, conf: Path) -> str | None:
-    """What one link in the chain behind an error says of a mistake."""
+def check_renamed(overrides: Iterable[str]) -> None:
+    """Raise a ``UserError`` with today's name if an override uses a key or value that was renamed."""
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        old = next((old for old in RENAMED_KEYS if key == old or key.startswith(f"{old}.")), None)
+        if old is not None:
+            raise UserError(f"{old} was renamed: use {RENAMED_KEYS[old]}")
+        for word in re.split(r"[,\s]+", value):
+            if (key, word) in RENAMED_VALUES:
+                raise UserError(f"{key}={word} was renamed: use {key}={RENAMED_VALUES[key, word]}")
+
+
+def _link_message(link: BaseException, error: BaseException, conf: Path) -> str | None:
+    """The message for one exception in the chain behind an error."""
     match link:
         case UserError():
             return str(link)
-        case OSError() if link.errno in FULL:
-            return f"the disk takes no more ({_line(link)}): make room, then go on with resume=DIR; nothing is lost"
+        case OSError() if link.errno in DISK_FULL:
+            return (
+                f"no space left on device ({_first_line(link)}): "
+                "free some space, then resume with resume=DIR; no data was lost"
+            )
         case MissingConfigException(options=[*options]):
             return _unknown_choice(link, options)
         case OverrideParseException():
-            return f"{link.override} is not key=value as Hydra reads it: quote what is special, as in 'key=\"a,b\"'"
+            return f"{link.override} is not a valid override: quote special characters, as in 'key=\"a,b\"'"
         case MissingMandatoryValue() | InterpolationResolutionError():
-            return f"{_line(link)}: give {link.full_key or 'it'} a value"
+            return f"{_first_line(link)}: give {link.full_key or 'it'} a value"
         case ConfigKeyError() | AttributeError() if isinstance(error, ConfigCompositionException):
             return _unknown_key(error, conf)
-        case TypeError() if isinstance(error, InstantiationException) and _ARGUMENT.search(str(link)):
-            return f"{_line(link)} (the key is in {_group(error)}): take it out, or put it back"
+        case TypeError() if isinstance(error, InstantiationException) and _WRONG_ARGUMENT.search(str(link)):
+            return f"{_first_line(link)} (the key is in {_group(error)}): remove it, or add what is missing"
         case ValueError() if "Config group override must be" in str(link):
-            return f"{_line(link)}: a group takes the name of one of its choices, as in model=bigram"
+            return f"{_first_line(link)}: a group takes the name of one of its choices, as in model=bigram"
     return None
 
 
@@ -74,7 +91,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
@@ -83,11 +100,11 @@ def _group(error: InstantiationException) -> str:
     return found.group(1) if found else "a config"
 
 
-def _composition(error: HydraException) -> str:
+def _composition_message(error: HydraException) -> str:
     ambiguous = re.search(r"Ambiguous value for argument '(.+)'", str(error))
     if ambiguous:
-        return f"{ambiguous.group(1)} names several values: add -m to run each, or quote it, as in 'key=\"a,b\"'"
-    return _line(error) if error.__cause__ is None else f"{_line(error)}: {_line(error.__cause__)}"
+        return f"{ambiguous.group(1)} has several values: add -m to run each, or quote it, as in 'key=\"a,b\"'"
+    return _first_line(error) if error.__cause__ is None else f"{_first_line(error)}: {_first_line(error.__cause__)}"
 
 
 def _unknown_choice(error: MissingConfigException, choices: list[str]) -> str:
@@ -100,13 +117,13 @@ def _unknown_choice(error: MissingConfigException, choices: list[str]) -> str:
 def _unknown_key(error: ConfigCompositionException, conf: Path) -> str:
     found = re.search(r"Could not (?:override|append to config|delete from config)\.? *'([^']+)'", str(error))
     if found is None:
-        return _composition(error)
+        return _composition_message(error)
     key, keys = found.group(1), _keys(conf)
     inside = re.search(rf"full_key: {re.escape(key)}\.(\S+)", str(error.__cause__))
     if inside:
-        return f"{key} is there, without {inside.group(1)}: write ++{key}=... to add to it"
+        return f"{key} has no entry {inside.group(1)}: use ++{key}=... to add one"
     if key in keys:
-        return f"{key} is a key of larger rungs, not of this one: choose one that has it, such as model=gpt"
+        return f"{key} does not exist for this rung: use a GPT rung, such as model=multihead or model=gpt"
     close = suggest(key, keys, otherwise=[name for name in keys if "." not in name])
     return f"{key} is not a key of the config: {close}"
 
@@ -115,6 +132,6 @@ def _keys(conf: Path) -> list[str]:
     """Every key of the largest rung's config, by its dotted path, and every group."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        config = OmegaConf.to_container(compose("train", ["model=gpt"]), resolve=False)
+        config = cast(dict[str, Any], OmegaConf.to_container(compose("train", ["model=gpt"]), resolve=False))
     keys = {key for key, _ in flatten(config)} | {group.name for group in conf.iterdir() if group.is_dir()}
     return sorted(keys)

@@ -1,4 +1,4 @@
-"""``python train.py --help``, drawn from the configs themselves."""
+"""``python train.py --help``, composed from the configs themselves."""
 
 from __future__ import annotations
 
@@ -6,37 +6,62 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gptladder.runs.configs import first_comment, sorted_by_inheritance
 
-EXAMPLES = {
-    "python train.py model=multihead": "train one rung as it was published",
-    "python train.py -m model=bigram,singlehead,multihead seed=1,2": "six runs, one directory each",
-    "python train.py model=layernorm optimizer.lr=3e-4 scheduler=cosine": "change the recipe",
-    "python train.py model=dropout data=text data.path=my.txt": "train on your own text",
-    "python train.py data=text data.path='plays/*.txt' init_from=outputs/a-run": "finetune what another run learnt",
-    "python train.py resume=outputs/2026-01-31/12-00-00-gpt": "go on with a run that was stopped",
+KEYS = {
+    "seed=INT": "the seed of everything random (default 1337, the published one)",
+    "fast=auto|true|false": "the fast training loop: if possible (default), or an error, or never",
+    "model.{n_layer,n_head,head_size,n_embd,block_size,dropout}": "the architecture; block_size is the context length",
+    "data.path=FILE": "a UTF-8 text, with data=text",
+    "data.batch_size=INT": "windows of text per batch",
+    "data.stream=published|independent|shuffled": "how batches are drawn",
+    "data.split=FLOAT": "the training fraction of the text",
+    "optimizer.lr=FLOAT": "the learning rate",
+    "trainer.max_steps=INT": "optimizer steps",
+    "trainer.val_check_interval=INT": "steps between evaluations",
+    "init_from=RUN": "start from the weights and the tokenizer of another run, or of an export",
+    "hydra.run.dir=DIR": "the directory of a single run (default outputs/RUNG/DATE_TIME)",
+    "resume=DIR": "resume a stopped run from its own recorded config; takes no other argument",
+    "sweep=NAME": "a sweep's directory, outputs/NAME (default multirun); the same command again resumes it",
+    "fresh=true": "a sweep deletes the earlier results of its jobs",
+    "plan=true": "dry run: build every job, print what each will cost, train nothing",
 }
 
-KEYS = (
-    "model.{n_layer,n_head,head_size,n_embd,block_size,dropout}  data.{path,batch_size,stream,split}  optimizer.lr\n"
-    "trainer.{max_steps,val_check_interval}  seed  hydra.run.dir=DIR  resume=DIR  init_from=RUN"
-)
+EXAMPLES = {
+    "python train.py model=multihead": "train one rung as it was published",
+    "python train.py -m model=bigram,singlehead,multihead seed=1,2": "six runs, one directory per run",
+    "python train.py model=layernorm optimizer.lr=3e-4 scheduler=cosine": "change the recipe",
+    "python train.py model=dropout data=text data.path=my.txt": "train on your own text",
+    "python train.py data=text data.path=my.txt init_from=outputs/RUN": "finetune another run",
+    "python train.py resume=outputs/gpt/2026-01-31_12-00-00": "resume a run that was stopped",
+    "python train.py experiment=ladder": "train the whole ladder, and compare it with the published curves",
+}
 
 
-def show_help(conf: Path) -> None:
-    """Print what can be said to ``train.py``: the groups with their choices, the keys, five examples."""
-    console = Console(highlight=False)
-    console.print("[bold]gpt-ladder[/]: climb from a bigram table to a GPT on Tiny Shakespeare, one rung at a time.\n")
-    console.print("python train.py [GROUP=CHOICE ...] [KEY=VALUE ...]\n", markup=False)
+def print_help(conf: Path) -> None:
+    """Print the groups with their choices, the keys, and examples."""
+    console = Console(highlight=False, markup=False)
+    console.print("gpt-ladder: from a bigram table to a GPT on Tiny Shakespeare, one rung at a time.\n")
+    console.print("python train.py [GROUP=CHOICE ...] [KEY=VALUE ...]", style="bold")
     for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
-        console.print(f"[bold]{group.name}=[/]")
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="cyan", min_width=12)
-        for choice in sorted_by_inheritance(group):
-            table.add_row(f"  {choice.stem}", first_comment(choice))
-        console.print(table)
-    console.print(f"\n[bold]keys[/]\n{KEYS}\n\n[bold]examples[/]", markup=True)
+        console.print(f"\n{group.name}=", style="bold")
+        console.print(_table({choice.stem: first_comment(choice) for choice in sorted_by_inheritance(group)}))
+    console.print("\nkeys", style="bold")
+    for key, purpose in KEYS.items():
+        console.print(f"  {key}", style="cyan")
+        console.print(Text(f"      {purpose}"))
+    console.print("\nexamples", style="bold")
     for command, purpose in EXAMPLES.items():
-        console.print(f"  # {purpose}\n  {command}", markup=False)
-    console.print("\nEvery key: python train.py model=gpt --cfg job. Sweeps: -m, and commas between values.")
+        console.print(f"  # {purpose}\n  {command}", soft_wrap=True)
+    console.print("\nAll keys of a run: python train.py model=gpt --cfg job. Sweeps: -m, and commas between values.")
+
+
+def _table(rows: dict[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", min_width=12, no_wrap=True)
+    table.add_column()
+    for name, purpose in rows.items():
+        table.add_row(Text(f"  {name}"), Text(purpose))
+    return table

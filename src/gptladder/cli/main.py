@@ -1,31 +1,37 @@
-"""The command line around Hydra's: help for people, a directory for each run, one line for a mistake."""
+"""The command line around Hydra's: help, one directory per run, one line for a user error."""
 
 from __future__ import annotations
 
 import argparse
 import atexit
+import functools
 import gc
+import logging
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from gptladder.runs import naming
+from gptladder.runs.configs import CONF
+from gptladder.runs.naming import quote_override
 from gptladder.runs.run import Run
 from gptladder.system import signals
-from gptladder.system.errors import UserError
+from gptladder.system.errors import SweepError, UserError
 
-FAILED, MISTAKE = 1, 2
+Result = TypeVar("Result")
+
+FAILED, USER_ERROR = 1, 2
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def main(train: Callable[[], Any], *, conf: Path) -> None:
-    """Run ``train`` as the command line says, and end with the exit code that users are promised.
+    """Run ``train`` with the arguments of the command line, and exit with the promised code.
 
-    0 finished, 1 failed (with a traceback), 2 a mistake of the user's (one line), 128 + signal interrupted.
+    0 finished, 1 failed (with a traceback), 2 user error (one line), 128 + signal number interrupted.
 
     Args:
         train: a function decorated with ``hydra.main``.
@@ -33,15 +39,16 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
-        from gptladder.cli.help import show_help
+        from gptladder.cli.help import print_help
 
-        show_help(conf)
+        print_help(conf)
         return
-    atexit.register(gc.freeze)  # the collector would look through torch and Lightning once more: a second
-    if "LOCAL_RANK" in os.environ:  # a process that Lightning started for another device: all is settled
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # "generated new fontManager"
+    atexit.register(gc.freeze)  # or the garbage collector scans torch and Lightning once more, for a second
+    if "LOCAL_RANK" in os.environ:  # a process that Lightning started for another device
         train()
         return
-    # Hydra would print its own account of an error and exit 1; this hands the error to us.
+    # Without this variable Hydra prints errors itself, and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with (
         report_user_errors(conf),
@@ -51,11 +58,34 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
         train()
 
 
+def exit_on_user_error(train: Callable[[Any], Result]) -> Callable[[Any], Result]:
+    """Decorate the function of a job so that a user error in a single run is one line and exit code 2.
+
+    Hydra prints a line of its own when a job raises an ``Exception``, but not for ``SystemExit``. In a sweep the
+    exception reaches the launcher, and the other jobs run.
+    """
+
+    @functools.wraps(train)
+    def train_or_exit(cfg: Any) -> Result:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        try:
+            return train(cfg)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.RUN:
+                _exit_if_user_error(error, CONF)
+            raise
+
+    return train_or_exit
+
+
 @contextmanager
 def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
-    """The arguments with a directory that no other run has; a mistake found before the run began leaves none."""
+    """The arguments with a directory for this run alone; after an error before the run began, it is removed again."""
     from hydra._internal.utils import get_args_parser
 
+    from gptladder.cli.config_errors import check_renamed
     from gptladder.cli.run_directory import check_resumable, is_sweep, reserve_run_dir, resume_arguments
 
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
@@ -63,111 +93,100 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
         others = [argument for argument in arguments if argument not in resumed[:1]]
         path = check_resumable(resumed[0].removeprefix("resume="), others=others, conf=conf)
         if Run(path).finished:
-            print(f"{path} is finished: there is nothing to go on with")
+            print(f"{path} is already finished; nothing to resume")
             raise SystemExit
         with report_stop(path):
             yield resume_arguments(path)
         return
     parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
+    parser.error = _usage_error  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
+    check_renamed(options.overrides)
     if options.multirun or is_sweep(options.overrides, conf):
         yield [*arguments, "hydra.mode=MULTIRUN"]
-    elif any(argument.startswith("-") for argument in arguments):  # --cfg and such need no directory
+    elif any(argument.startswith("-") for argument in arguments):  # options such as --cfg need no directory
         yield arguments
     else:
         with reserve_run_dir(arguments, conf) as path, report_stop(path):
-            yield [*arguments, f"hydra.run.dir={naming.quote_override(str(path))}"]
+            yield [*arguments, f"hydra.run.dir={quote_override(str(path))}"]
 
 
 @contextmanager
 def report_stop(path: Path) -> Iterator[None]:
-    """Say at which step a signal stopped a run, and how to resume it."""
+    """Print at which step a signal stopped a run and how to resume it, also to its ``train.log``."""
+    here = Path.cwd()  # a resumed run changes it
     try:
         yield
     except SystemExit as stop:
-        if stop.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-            run = Run(path)
-            shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-            if run.last_checkpoint is None:
-                message = "stopped before the first checkpoint: nothing was saved"
-            else:
-                step = f"{saved_step(run.last_checkpoint):,}"
-                message = f"stopped at step {step}; resume with: python train.py resume={shlex.quote(shown)}"
+        if stop.code in STOPPED:
+            message = _stop_message(path, here)
             print(message, file=sys.stderr)
+            log = path / "train.log"
+            if log.exists():
+                with suppress(OSError), log.open("a") as file:
+                    file.write(f"{message}\n")
         raise
 
 
-def saved_step(checkpoint: Path) -> int:
-    """The step at which a checkpoint was saved."""
+def _stop_message(path: Path, here: Path) -> str:
+    checkpoint = Run(path).last_checkpoint
+    if checkpoint is None:
+        return "stopped before the first checkpoint: nothing was saved"
     from gptladder.runs.checkpoint import read_checkpoint
 
-    return int(read_checkpoint(checkpoint)["global_step"])
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    command = shlex.join(["python", "train.py", f"resume={shown}"])
+    return f"stopped at step {read_checkpoint(checkpoint)['global_step']:,}; resume with: {command}"
 
 
 @contextmanager
 def report_user_errors(conf: Path) -> Iterator[None]:
-    """Turn what the user got wrong into one line and exit code 2; let our own errors keep their traceback."""
-    from gptladder.cli.config_errors import explain
-    from gptladder.system.errors import SweepError
-
+    """Print one line for a user error and exit with 2; other errors keep their traceback."""
     try:
-        with _no_line_of_hydra(lambda error: explain(error, conf) is not None):
-            yield
+        yield
     except SweepError as error:
         print(error, file=sys.stderr)
         raise SystemExit(FAILED) from None
     except Exception as error:
-        explanation = explain(error, conf)
-        if explanation is None:
-            raise
-        print(f"error: {explanation}", file=sys.stderr)
-        raise SystemExit(MISTAKE) from None
+        _exit_if_user_error(error, conf)
+        raise
 
 
-@contextmanager
-def _no_line_of_hydra(is_mistake: Callable[[Exception], bool]) -> Iterator[None]:
-    """Hydra says "Error executing job" before it hands on what ended a job; a mistake shall have one line only."""
-    from hydra.core.utils import JobReturn
+def _exit_if_user_error(error: Exception, conf: Path) -> None:
+    from gptladder.cli.config_errors import error_message
 
-    of_hydra: Any = JobReturn.__dict__["return_value"]
-
-    def return_value(job: JobReturn) -> Any:
-        if isinstance(job._return_value, Exception) and is_mistake(job._return_value):
-            raise job._return_value
-        return of_hydra.fget(job)
-
-    JobReturn.return_value = of_hydra.getter(return_value)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        JobReturn.return_value = of_hydra  # type: ignore[method-assign]
+    message = error_message(error, conf)
+    if message is not None:
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(USER_ERROR) from None
 
 
-def _refuse(message: str) -> NoReturn:
+def _usage_error(message: str) -> NoReturn:
     raise UserError(f"{message}; see --help")
 
 
-class Parser(argparse.ArgumentParser):
-    """Reads the arguments of a script; a mistake among them is one line as well."""
+class ArgumentParser(argparse.ArgumentParser):
+    """The parser of a script's arguments; an invalid one is a ``UserError``."""
 
     def error(self, message: str) -> NoReturn:
-        _refuse(message)
+        _usage_error(message)
 
 
-def script(body: Callable[[], None]) -> None:
-    """Run a script with one line and exit code 2 for a mistake, and quietly when its reader goes away."""
+def run_script(body: Callable[[], None]) -> None:
+    """Run a script with one line and exit code 2 for a user error, and silently when the reader of a pipe is gone."""
     try:
         body()
         sys.stdout.flush()
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        raise SystemExit(MISTAKE) from None
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(USER_ERROR) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+        raise SystemExit(FAILED) from None
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}: check the path, its rights and its disk", file=sys.stderr)
-        raise SystemExit(MISTAKE) from None
+        print(
+            f"error: {error.filename}: {error.strerror}: check the path, its permissions and the disk", file=sys.stderr
+        )
+        raise SystemExit(USER_ERROR) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None

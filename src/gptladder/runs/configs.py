@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from gptladder.runs.old_records import is_old_config, upgrade_config
+from gptladder.runs.old_records import RENAMED_VALUES, is_old_config, upgrade_config
 from gptladder.system.errors import UserError
 
 # Where a checkout keeps its configs.
@@ -50,13 +50,17 @@ def describe_run(choices: Mapping[str, Any], conf: Path = CONF) -> str | None:
 
 
 def recorded_choices(run_dir: Path) -> dict[str, Any]:
-    """The choice of every config group of a run, as Hydra recorded them; empty without such a record."""
+    """The choice of every config group of a run, as Hydra recorded it; empty without such a record."""
     try:
         recorded = yaml.load((run_dir / ".hydra" / "hydra.yaml").read_bytes(), Loader=yaml.CSafeLoader)
         choices = recorded["hydra"]["runtime"]["choices"]
     except (OSError, yaml.YAMLError, LookupError, TypeError):
         return {}
-    return {str(group): choice for group, choice in choices.items() if "/" not in str(group)}
+    return {
+        str(group): RENAMED_VALUES.get((str(group), choice), choice)
+        for group, choice in choices.items()
+        if "/" not in str(group)
+    }
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

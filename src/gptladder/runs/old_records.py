@@ -24,6 +24,13 @@ RENAMED_VALUES = {
     ("model.init", "zero"): "zero_residual",
     ("unknown_characters", "refuse"): "error",
     ("unknown_characters", "union"): "extend",
+    ("ablation", "no_pairs"): "no_bigram_embedding",
+    ("ablation", "no_previous"): "no_prev_tokens",
+    ("ablation", "no_rotary"): "no_rope",
+    ("ablation", "with_gain"): "norm_affine",
+    ("ablation", "plain_relu"): "relu",
+    ("ablation", "full_precision"): "fp32",
+    ("ablation", "lecture_init"): "torch_init",
 }
 RENAMED_TARGETS = {
     "gptladder.data.TextData": "gptladder.data.datamodule.TextDataModule",

@@ -13,7 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.cli.config_errors import explain
+from gptladder.cli.config_errors import error_message
 from gptladder.runs.run import Run
 from gptladder.sweeps.jobs import Job, compose_job, preload_report, raise_if_all_invalid, report, settle, unfinished
 from gptladder.sweeps.workers import forward_signals
@@ -74,7 +74,7 @@ class LadderSweeper(BasicSweeper):
                 number,
                 product,
                 lambda words: loader.load_sweep_config(config, words),
-                lambda error: explain(error, conf),
+                lambda error: error_message(error, conf),
             )
             for number, product in enumerate(products)
         ]
