@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -14,14 +15,14 @@ KEYS = {
     "seed=INT": "the seed of everything random (default 1337, the published one)",
     "fast=auto|true|false": "the fast training loop: if possible (default), or an error, or never",
     "model.{n_layer,n_head,head_size,n_embd,block_size,dropout}": "the architecture; block_size is the context length",
-    "data.path=FILE": "a UTF-8 text, with data=text",
+    "data.path=FILE": "a UTF-8 text, or a pattern such as 'plays/*.txt'; with data=text",
     "data.batch_size=INT": "windows of text per batch",
     "data.stream=published|independent|shuffled": "how batches are drawn",
     "data.split=FLOAT": "the training fraction of the text",
     "optimizer.lr=FLOAT": "the learning rate",
     "trainer.max_steps=INT": "optimizer steps",
     "trainer.val_check_interval=INT": "steps between evaluations",
-    "init_from=RUN": "start from the weights and the tokenizer of another run, or of an export",
+    "init_from=RUN": "start from the weights and the tokenizer of another run",
     "hydra.run.dir=DIR": "the directory of a single run (default outputs/RUNG/DATE_TIME)",
     "resume=DIR": "resume a stopped run from its own recorded config; takes no other argument",
     "sweep=NAME": "a sweep's directory, outputs/NAME (default multirun); the same command again resumes it",
@@ -51,7 +52,7 @@ def print_help(conf: Path) -> None:
     console.print("\nkeys", style="bold")
     for key, purpose in KEYS.items():
         console.print(f"  {key}", style="cyan")
-        console.print(Text(f"      {purpose}"))
+        console.print(Padding(Text(purpose), (0, 0, 0, 6)))
     console.print("\nexamples", style="bold")
     for command, purpose in EXAMPLES.items():
         console.print(f"  # {purpose}\n  {command}", soft_wrap=True)

@@ -1,4 +1,7 @@
-"""Run directories before the run: claimed by one process, given back if nothing began, or entered again."""
+"""Run directories before the run: reserve one, release it if the run never started, or check one to resume.
+
+This happens before Hydra runs, because Hydra turns the errors of its own callbacks into warnings.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -29,63 +32,63 @@ CONFIG = ".hydra/config.yaml"
 
 @contextmanager
 def reserve_run_dir(overrides: list[str], conf: Path) -> Iterator[Path]:
-    """A directory for one single run, as the config names it and nobody else's.
+    """Reserve the directory that the config names for a single run, and release it if the run never starts.
 
     Raises:
-        UserError: the directory that the user named holds a run, or the config has a mistake.
+        UserError: the directory that the user named holds a run, or the config is invalid.
     """
-    wanted = _wanted(overrides, conf)
+    requested = _requested_dir(overrides, conf)
     named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides)
-    with ExitStack() as left:
+    with ExitStack() as cleanup:
         with signals.deferred():
-            path, made = _claim(wanted) if named else _claim_numbered(wanted)
-            left.callback(_remove_empty, made)
-            left.callback(_give_back, path)
+            path, created = _reserve(requested) if named else _reserve_numbered(requested)
+            cleanup.callback(_remove_empty, created)
+            cleanup.callback(_release, path)
         yield path
 
 
 def is_sweep(overrides: list[str], conf: Path) -> bool:
-    """Whether the command is a sweep without saying ``-m``: an experiment that is one, or a plan of any run."""
-    identity = [word for word in overrides if word.lstrip("+").startswith(("experiment=", "plan="))]
-    if not identity:
+    """Whether a command without ``-m`` is a sweep: by its experiment, or because it is a dry run."""
+    decisive = [word for word in overrides if word.lstrip("+").startswith(("experiment=", "plan="))]
+    if not decisive:
         return False
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        cfg = compose("train", identity, return_hydra_config=True)
+        cfg = compose("train", decisive, return_hydra_config=True)
         return bool(cfg.plan) or cfg.hydra.mode == RunMode.MULTIRUN
 
 
 def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
-    """The directory of a run to go on with.
+    """The directory of a run to resume.
 
     Raises:
-        UserError: there is no run, its config would build what no config in ``conf`` does, or other arguments are
-            given.
+        UserError: there is no run, its config instantiates something that no config in ``conf`` does, or there are
+            other arguments.
     """
     path = Path(directory).absolute()
     if not directory or not (path / CONFIG).is_file():
         raise UserError(f"resume={directory} is not a run directory: there is no {CONFIG} in it")
     if others:
-        raise UserError(f"resume={directory} goes on with the run's own config: leave out {' '.join(others)}")
-    _check_harmless(path / CONFIG, conf)
+        raise UserError(f"resume={directory} uses the run's own config: leave out {' '.join(others)}")
+    _check_targets(path / CONFIG, conf)
     return path
 
 
-def _check_harmless(recorded: Path, conf: Path) -> None:
-    """Refuse a record that would have Hydra build, and so run, what the configs of this checkout do not."""
+def _check_targets(recorded: Path, conf: Path) -> None:
+    """Refuse a recorded config that would have Hydra instantiate, and so run, other code than our configs do."""
     try:
         config = load_config(recorded)
     except (OSError, ValueError, yaml.YAMLError):
-        raise UserError(f"{recorded} cannot be read as a config: start another run") from None
-    ours = {target for path in conf.rglob("*.yaml") for target in _targets(yaml.safe_load(path.read_bytes()))}
-    foreign = sorted({str(target) for target in _targets(config)} - ours)
+        raise UserError(f"{recorded} cannot be read as a config: start a new run") from None
+    known = {target for path in conf.rglob("*.yaml") for target in _targets(yaml.safe_load(path.read_bytes()))}
+    foreign = sorted({str(target) for target in _targets(config)} - known)
     if not isinstance(config, dict) or {"defaults", "hydra"} & config.keys():
-        raise UserError(f"{recorded} was not written by train.py: start another run")
+        raise UserError(f"{recorded} was not written by train.py: start a new run")
     if foreign:
-        raise UserError(f"{recorded} would run {foreign[0]}, which no file in {conf.name}/ names: add one that does")
+        raise UserError(f"refusing to instantiate {foreign[0]} from {recorded}: no config in {conf.name}/ names it")
 
 
 def _targets(node: Any) -> Iterator[Any]:
-    """What a config says is to be built."""
+    """Every ``_target_`` in a config."""
     if isinstance(node, dict):
         yield from (value for key, value in node.items() if key == "_target_")
     for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -93,90 +96,100 @@ def _targets(node: Any) -> Iterator[Any]:
 
 
 def resume_arguments(path: Path) -> list[str]:
-    """Arguments that go on with the run in ``path``, from the config that it recorded."""
-    recorded = _recorded_cwd(path)
-    if recorded.is_dir():
-        os.chdir(recorded)  # where a relative data.path was meant from
+    """The arguments that resume the run in ``path`` from its recorded config."""
+    cwd = _original_cwd(path)
+    if cwd.is_dir():
+        os.chdir(cwd)  # data.path may be relative to it
     recorded_config = path / CONFIG
     if is_old_config(yaml.safe_load(recorded_config.read_bytes())):  # the directory itself stays as it is
         upgraded = Path(tempfile.mkdtemp(prefix="gpt-ladder-"))
         atexit.register(shutil.rmtree, upgraded, ignore_errors=True)
         OmegaConf.save(load_config(recorded_config), upgraded / "config.yaml")
         recorded_config = upgraded / "config.yaml"
-    # Hydra composes the record like any config; its own settings are not in it.
-    # Nor is it recorded again: a run that is refused is as it was.
-    given = [f"hydra.run.dir={quote_override(str(path))}", "hydra.output_subdir=null", "hydra/job_logging=none"]
-    return ["--config-path", str(recorded_config.parent), "--config-name", "config", *given]
+    # Hydra composes the recorded config like any other; its own settings are not part of it. Nothing is recorded
+    # again, so that a run that is refused stays as it was.
+    settings = [
+        f"hydra.run.dir={quote_override(str(path))}",
+        "hydra.output_subdir=null",
+        "hydra/job_logging=none",
+        "hydra/hydra_logging=none",
+    ]
+    return ["--config-path", str(recorded_config.parent), "--config-name", "config", *settings]
 
 
-def _wanted(overrides: list[str], conf: Path) -> Path:
+def _requested_dir(overrides: list[str], conf: Path) -> Path:
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        # The run's own path is known to Hydra only once it runs; everything else must resolve now.
+        # Hydra knows run_dir only once the job runs; everything else must resolve now.
         cfg = compose("train", [*overrides, "run_dir=run_dir"], return_hydra_config=True)
         job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-        for key, value in flatten(OmegaConf.to_container(job)):
+        for key, value in flatten(cast(dict[str, Any], OmegaConf.to_container(job))):
             if value == MISSING:
                 raise UserError(f"{key} must be given: add {key}=... to the command")
         check_config(OmegaConf.to_container(job, resolve=True))
-        wanted = str(cfg.hydra.run.dir)
-    if not wanted:
+        directory = str(cfg.hydra.run.dir)
+    if not directory:
         raise UserError("hydra.run.dir= is empty: name a directory, or leave it out")
-    return Path(wanted).absolute()
+    return Path(directory).absolute()
 
 
-def _claim(path: Path) -> tuple[Path, list[Path]]:
-    """Make a directory the run's own; also the directories that had to be made for it, innermost first."""
+def _reserve(path: Path) -> tuple[Path, list[Path]]:
+    """Reserve a directory; returns it, and the directories that had to be created, innermost first."""
     if (path / "result.json").exists():
-        raise UserError(_taken(path))
-    made = _missing(path)
+        raise UserError(_occupied_message(path))
+    created = _missing_parents(path)
     try:
-        # Hydra writes its record there later; making the folder is what only one process can do.
+        # Hydra writes to this folder later. Only one process can create it.
         (path / ".hydra").mkdir(parents=True)
     except FileExistsError:
-        raise UserError(_taken(path)) from None
+        raise UserError(_occupied_message(path)) from None
     except OSError as error:
-        raise UserError(f"hydra.run.dir={path} cannot be made ({error.strerror}): choose another") from None
-    return path, made
+        raise UserError(
+            f"hydra.run.dir={path} cannot be created ({error.strerror}): choose another directory"
+        ) from None
+    return path, created
 
 
-def _claim_numbered(path: Path) -> tuple[Path, list[Path]]:
+def _reserve_numbered(path: Path) -> tuple[Path, list[Path]]:
     for number in count(1):
         with suppress(UserError):
-            return _claim(path if number == 1 else path.with_name(f"{path.name}-{number}"))
+            return _reserve(path if number == 1 else path.with_name(f"{path.name}-{number}"))
         if not path.exists():
-            return _claim(path)  # it cannot be made at all: say why
+            return _reserve(path)  # it cannot be created at all: raises the reason
     raise AssertionError("count() does not end")
 
 
-def _began(path: Path) -> bool:
+def _has_started(path: Path) -> bool:
     return "config_hash" in Run.read(path)
 
 
-def _give_back(path: Path) -> None:
-    """Take away what Hydra wrote for a run that never began; one that began keeps everything."""
-    if not _began(path):
+def _release(path: Path) -> None:
+    """Remove what Hydra and the job wrote for a run that never started; one that started keeps everything."""
+    if not _has_started(path):
         shutil.rmtree(path / ".hydra", ignore_errors=True)
         for name in ("result.json", ".lock", "train.log"):
             (path / name).unlink(missing_ok=True)
 
 
-def _missing(path: Path) -> list[Path]:
+def _missing_parents(path: Path) -> list[Path]:
     return [part for part in (path, *path.parents) if not part.exists()]
 
 
-def _remove_empty(made: list[Path]) -> None:
-    with suppress(OSError):  # somebody else's run is in it by now
-        for path in made:
+def _remove_empty(created: list[Path]) -> None:
+    with suppress(OSError):  # another run may be in one of them by now
+        for path in created:
             path.rmdir()
 
 
-def _taken(path: Path) -> str:
+def _occupied_message(path: Path) -> str:
     if (path / "result.json").exists() or (path / CONFIG).exists():
-        return f"hydra.run.dir={path} already holds a run: go on with resume={path}, or choose another directory"
-    return f"hydra.run.dir={path} is being entered by another run, or was by one that was killed: choose another"
+        return f"hydra.run.dir={path} already holds a run: use resume={path} to resume it, or choose another directory"
+    return (
+        f"hydra.run.dir={path} is reserved by another run, or by one that was killed: "
+        "choose another directory, or delete this one"
+    )
 
 
-def _recorded_cwd(path: Path) -> Path:
+def _original_cwd(path: Path) -> Path:
     try:
         return Path(OmegaConf.load(path / ".hydra/hydra.yaml").hydra.runtime.cwd)
     except (OSError, AttributeError):

@@ -1,1 +1,1 @@
-"""Many runs: jobs, their names, dry runs and worker processes."""
+"""Sweeps: jobs, dry runs and worker processes."""

@@ -1,4 +1,4 @@
-"""A sweep before it runs: every job built, one batch through each, and how long it will take."""
+"""Dry run of a sweep: build every job, send one batch through each, and estimate its time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gptladder.model.gpt import count_parameters
 from gptladder.model.loss import next_token_loss
@@ -21,7 +22,7 @@ TIMED_STEPS = 5
 
 
 class CostEstimate(NamedTuple):
-    """What a job will cost."""
+    """Parameters, steps, and estimated seconds of a job."""
 
     params: int
     steps: int
@@ -32,32 +33,32 @@ def print_dry_run(jobs: list[Job]) -> None:
     """Build every job, print what each will cost, and train none.
 
     Raises:
-        SweepError: names every job that has a mistake.
+        SweepError: lists every job that has an error.
     """
     table = Table(title=f"{len(jobs)} jobs, nothing trained")
     for name in ("job", "parameters", "steps", "seconds"):
         table.add_column(name, justify="left" if name == "job" else "right")
-    mistakes, total = [], 0.0
+    errors, total = [], 0.0
     for job in jobs:
         try:
             params, steps, seconds = estimate_cost(job)
         except Exception as error:
-            mistakes.append(f"  {job.directory.name}: {_innermost(error)}")
-            table.add_row(job.directory.name, "", "", "MISTAKE", style="red")
+            errors.append(f"  {job.directory.name}: {_root_cause(error)}")
+            table.add_row(Text(job.directory.name), "", "", "ERROR", style="red")
             continue
         total += seconds
-        table.add_row(job.directory.name, f"{params:,}", f"{steps:,}", f"{seconds:.0f}")
+        table.add_row(Text(job.directory.name), f"{params:,}", f"{steps:,}", f"{seconds:.0f}")
     table.add_section()
-    table.add_row("one after another", "", "", f"{total:.0f}")
+    table.add_row("total, one after another", "", "", f"{total:.0f}")
     Console().print(table)
-    if mistakes:
-        raise SweepError(f"{len(mistakes)} of {len(jobs)} jobs have a mistake:\n" + "\n".join(mistakes))
+    if errors:
+        raise SweepError(f"{len(errors)} of {len(jobs)} jobs have an error:\n" + "\n".join(errors))
 
 
 def estimate_cost(job: Job) -> CostEstimate:
     """Build a job, send one batch through it, and time a few steps and a part of an evaluation."""
-    if job.mistake is not None or job.config is None:
-        raise UserError(job.mistake)
+    if job.error is not None or job.config is None:
+        raise UserError(job.error)
     cfg: DictConfig = job.config
     cfg.run_dir = str(job.directory)
     torch.manual_seed(cfg.seed)
@@ -94,7 +95,7 @@ def _seconds(work: object, times: int) -> float:
     return (time.perf_counter() - started) / times
 
 
-def _innermost(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).strip().splitlines()[0] if str(error) else type(error).__name__

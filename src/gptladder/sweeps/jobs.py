@@ -1,4 +1,4 @@
-"""The jobs of a sweep: each in a directory of its own, done once, and on record whatever becomes of it."""
+"""The jobs of a sweep: one directory per job, trained once, and recorded also when it fails."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from gptladder.runs.configs import check_config, load_config, recorded_choices
 from gptladder.runs.naming import job_name, quote_override
 from gptladder.runs.run import Run
 from gptladder.system.errors import RunLockedError, SweepError, UserError
-from gptladder.training.speed import gc_paused
 
-# What of a config decides what a run learns; the rest may change between two launches of one sweep.
-IDENTITY_KEYS = ("seed", "init_from", "tokenizer", "data", "model", "optimizer", "scheduler", "trainer", "hardware")
+# The parts of a config that decide what a run learns; the rest may change between two launches of a sweep.
+IDENTITY_KEYS = (
+    *("seed", "evaluate_first", "init_from", "unknown_characters", "tokenizer", "data"),
+    *("model", "optimizer", "scheduler", "trainer", "hardware"),
+)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep: what is overridden, where it is recorded, and its config, or why there is none."""
+    """One run of a sweep: its overrides and directory, and its config, or the error that prevents it."""
 
     number: int
     rung: str
@@ -33,10 +35,10 @@ class Job:
     directory: Path
     config: DictConfig | None
     choices: dict[str, Any]
-    mistake: str | None
+    error: str | None
 
     def prepare(self, *, fresh: bool) -> bool:
-        """Put the job on record; whether there is anything left to launch.
+        """Record the job as pending; returns whether it must be launched.
 
         Raises:
             UserError: the directory holds a finished run of another config.
@@ -44,35 +46,35 @@ class Job:
         try:
             with Run(self.directory).locked():
                 return self._prepare(fresh=fresh)
-        except RunLockedError:  # another sweep is at it
+        except RunLockedError:  # another sweep runs it
             return False
 
     def _prepare(self, *, fresh: bool) -> bool:
         if fresh:
-            _forget(self.directory)
+            _clear(self.directory)
         run = Run(self.directory)
         if run.finished:
             self._check_same()
             run.write(job=self.number)
             return False
-        waiting = {"status": "pending", "error": None, "model": self.rung, "seed": self.seed}
-        run.write(**{**waiting, **run.result, "job": self.number})
-        if self.mistake is not None:
-            run.write(status="failed", error=self.mistake)
-        return self.mistake is None
+        pending = {"status": "pending", "error": None, "model": self.rung, "seed": self.seed}
+        run.write(**{**pending, **run.result, "job": self.number})
+        if self.error is not None:
+            run.write(status="failed", error=self.error)
+        return self.error is None
 
     def _check_same(self) -> None:
         recorded = load_config(self.directory / ".hydra" / "config.yaml")
         current = OmegaConf.to_container(self.config or OmegaConf.create(), resolve=False)
         if _identity(recorded, recorded_choices(self.directory)) != _identity(current, self.choices):
-            changed = "the configs"
+            changed = "its config"
         elif not self._same_text():
-            changed = "the text"
+            changed = "its text"
         else:
             return
         raise UserError(
-            f"{self.directory} holds a finished run, and {changed} changed since: "
-            "fresh=true starts over, sweep=NAME keeps both"
+            f"{self.directory} holds a finished run, and {changed} has changed since: "
+            "use fresh=true to train it again, or sweep=NAME to keep both"
         )
 
     def _same_text(self) -> bool:
@@ -85,24 +87,24 @@ def compose_job(
     number: int,
     overrides: list[str],
     compose: Callable[[list[str]], DictConfig],
-    explain: Callable[[Exception], str | None],
+    error_message: Callable[[Exception], str | None],
 ) -> Job:
     """Compose one job of a sweep, as far as that is possible.
 
     Args:
-        compose: the config of some overrides.
-        explain: a sentence for an error that the user made, or ``None``.
+        compose: composes a config from overrides.
+        error_message: a sentence for a user error, ``None`` for any other.
     """
     choices: dict[str, Any] = {}
     settings = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     try:
-        config, mistake = compose(overrides), None
+        config, message = compose(overrides), None
         check_config(config)
         rung, seed, sweep_dir = config.rung, config.seed, config.hydra.sweep.dir
         choices = {group: choice for group, choice in config.hydra.runtime.choices.items() if "/" not in group}
         config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     except Exception as error:
-        config, mistake = None, _explain(error, explain)
+        config, message = None, _message(error, error_message)
         rung, seed = settings.get("model", "unknown"), settings.get("seed")
         sweep_dir = compose([override for override in overrides if override.startswith("sweep=")]).hydra.sweep.dir
     name = job_name(rung, overrides)
@@ -114,38 +116,21 @@ def compose_job(
         directory=Path(sweep_dir) / name,
         config=config,
         choices=choices,
-        mistake=mistake,
+        error=message,
     )
 
 
 def raise_if_all_invalid(jobs: list[Job]) -> None:
-    """Raise the mistake as the user's own if it is in every job: then there is nothing to put on record."""
-    if all(job.mistake is not None for job in jobs):
-        raise UserError(jobs[0].mistake)
+    """Raise the error of the first job if every job has one: then there is nothing to launch or to record."""
+    if all(job.error is not None for job in jobs):
+        raise UserError(jobs[0].error)
 
 
-def preload_report() -> None:
-    """Import what ``report`` needs, torch above all: something to do while jobs run elsewhere."""
-    with gc_paused():
-        pass
-
-
-def report(directory: Path) -> None:
-    """Write and print the table of all runs below a directory, whatever their state."""
-    preload_report()
-    from rich.console import Console
-
-    from gptladder.report import show_report, write_report
-
-    show_report(write_report(directory), Console())
-    print(f"report: {directory}/report.html   curves: tensorboard --logdir {directory}")
-
-
-def settle(jobs: list[Job]) -> list[dict[str, Any]]:
+def collect_results(jobs: list[Job]) -> list[dict[str, Any]]:
     """The results of a sweep.
 
     Raises:
-        SweepError: names every job that did not finish, and why.
+        SweepError: lists every job that did not finish, and why.
     """
     left = unfinished(jobs)
     if left:
@@ -154,21 +139,20 @@ def settle(jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 def unfinished(jobs: list[Job]) -> str:
-    """Every job that did not finish and how it stands, one a line; empty if all did."""
+    """One line per job that did not finish, with its status and error; empty if all did."""
     runs = [Run(job.directory) for job in jobs]
     left = [f"  {run.path}: {run.status}{_reason(run.result)}" for run in runs if not run.finished]
     if not left:
         return ""
-    again = "the same command again goes on with them"
-    return f"{len(left)} of {len(jobs)} jobs did not finish ({again}):\n" + "\n".join(left)
+    return f"{len(left)} of {len(jobs)} jobs did not finish (run the same command again to resume):\n" + "\n".join(left)
 
 
 def _reason(result: dict[str, Any]) -> str:
     return f": {result['error'].strip().splitlines()[-1]}" if result.get("error") else ""
 
 
-def _forget(directory: Path) -> None:
-    """Empty a run directory but for its lock, which is held."""
+def _clear(directory: Path) -> None:
+    """Delete everything in a run directory but its lock, which this process holds."""
     for path in directory.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -176,10 +160,10 @@ def _forget(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _explain(error: Exception, explain: Callable[[Exception], str | None]) -> str:
-    state = Singleton.get_state()  # explaining composes configs, in the middle of Hydra's work
+def _message(error: Exception, error_message: Callable[[Exception], str | None]) -> str:
+    state = Singleton.get_state()  # the message may need another config, while Hydra composes this one
     try:
-        return explain(error) or str(error)
+        return error_message(error) or str(error)
     finally:
         Singleton.set_state(state)
 

@@ -1,4 +1,4 @@
-"""The processes in which a launcher runs jobs, told to stop when the sweep is."""
+"""Signals for the worker processes of a launcher."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import psutil
 from gptladder.runs.run import Run
 from gptladder.system import signals
 
-# Seconds in which a job must have ended with a checkpoint, the largest rung's step included.
-PATIENCE = 60
+# Seconds for a job to finish its step, also of the largest rung, and to save a checkpoint.
+GRACE_PERIOD = 60
 
 
 @contextmanager
 def forward_signals(runs: Sequence[Run]) -> Iterator[None]:
-    """Hand SIGINT and SIGTERM on to the workers, which end their jobs with a checkpoint, and then end as they did.
+    """Forward SIGINT and SIGTERM to the workers, wait until their jobs have saved a checkpoint, and exit as they do.
 
-    A launcher would kill its workers where they stand. A second signal does not wait for them.
+    A launcher would kill its workers in the middle of a step. A second signal does not wait for them.
     """
     received: list[int] = []
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
+    def forward(number: int, frame: FrameType | None) -> None:
         if received:
             raise SystemExit(128 + number)
         received.append(number)
@@ -32,16 +32,16 @@ def forward_signals(runs: Sequence[Run]) -> Iterator[None]:
         for worker in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 worker.terminate()
-        # The first job that ends makes a launcher kill the rest: none may end before all have saved.
-        deadline = time.monotonic() + PATIENCE
+        # A launcher kills the other workers when the first one ends: wait until all jobs have saved.
+        deadline = time.monotonic() + GRACE_PERIOD
         while any(run.is_locked for run in stopping) and time.monotonic() < deadline:
             time.sleep(0.05)
 
     try:
-        with signals.handle_signals(hand_on):
+        with signals.handle_signals(forward):
             yield
     except BaseException:
-        if received:  # whatever the launcher makes of workers that end
+        if received:  # the launcher may raise something else when workers end
             raise SystemExit(128 + received[0]) from None
         raise
     if received:

@@ -1,1 +1,1 @@
-"""What gpt-ladder adds to Hydra."""
+"""The sweeper that gpt-ladder adds to Hydra."""

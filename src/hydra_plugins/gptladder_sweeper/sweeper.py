@@ -1,13 +1,13 @@
-"""Hydra's own sweeper, which does each job once, loses none, and ends with the table."""
+"""Hydra's basic sweeper, with jobs that resume and a report at the end."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,20 +15,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.cli.config_errors import error_message
 from gptladder.runs.run import Run
-from gptladder.sweeps.jobs import Job, compose_job, preload_report, raise_if_all_invalid, report, settle, unfinished
+from gptladder.sweeps.jobs import Job, collect_results, compose_job, raise_if_all_invalid, unfinished
 from gptladder.sweeps.workers import forward_signals
 from gptladder.system.files import atomic_write, remove_stale_files
+from gptladder.training.speed import gc_paused
 
 
 class LadderSweeper(BasicSweeper):
-    """Sweeps the product of the overrides, as Hydra does, over directories named by what sets a job apart.
+    """Sweeps the product of the overrides, as Hydra's does, with one directory per job, named after its overrides.
 
-    A job that is finished is not launched again, one that was stopped goes on, one that cannot even be composed
-    is on record as failed while the others run. ``plan=true`` builds every job and trains none.
+    A finished job is not launched again, an interrupted one is resumed, and one with an invalid config is recorded as
+    failed while the others run. ``plan=true`` builds every job and trains none.
     """
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch what is left to do, then write the report of all that is there."""
+        """Launch the jobs that are not finished, then write the report of all runs in the directory."""
         assert self.config is not None
         assert self.launcher is not None
         assert self.hydra_context is not None
@@ -51,17 +52,21 @@ class LadderSweeper(BasicSweeper):
             print(unfinished(jobs), file=sys.stderr)
             raise
         finally:
-            report(directory)
-        return settle(jobs)
+            write_and_show_report(directory)
+        return collect_results(jobs)
 
     def _launch(self, jobs: list[Job]) -> None:
         assert self.launcher is not None
-        if isinstance(self.launcher, BasicLauncher):  # in this very process a job hears of signals itself
-            self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
+        assert self.config is not None
+        # Not isinstance: Hydra imports its plugins again when it is initialized again.
+        if self.config.hydra.runtime.choices["hydra/launcher"] == "basic":  # a job handles signals itself
+            for job in jobs:
+                print(f"job {job.number}: {job.directory.name}")
+                self.launcher.launch([job.overrides], initial_job_idx=job.number)
             return
-        Thread(target=preload_report, daemon=True).start()
+        Thread(target=import_report, daemon=True).start()
         with forward_signals([Run(job.directory) for job in jobs]):
-            # The last first: on a ladder they take longest, and begun last one would run on alone.
+            # In reverse order: the last rungs take longest, and started last, one of them would run alone.
             self.launcher.launch([job.overrides for job in reversed(jobs)], initial_job_idx=0)
 
     def _jobs(self, arguments: list[str], loader: ConfigLoader, config: DictConfig) -> list[Job]:
@@ -78,3 +83,21 @@ class LadderSweeper(BasicSweeper):
             )
             for number, product in enumerate(products)
         ]
+
+
+def import_report() -> None:
+    """Import the report, and torch with it, while the jobs run in other processes."""
+    with gc_paused():
+        import gptladder.report  # noqa: F401
+
+
+def write_and_show_report(directory: Path) -> None:
+    """Write the report of all runs in a directory, whatever their status, and print its table."""
+    import_report()
+    from rich.console import Console
+
+    from gptladder.report import show_report, write_report
+
+    show_report(write_report(directory), Console())
+    curves = shlex.join(["tensorboard", "--logdir", str(directory)])
+    print(f"report: {directory / 'report.html'}   curves: {curves}")
