@@ -1,31 +1,33 @@
-"""What is said of each mistake, and that errors of ours keep their traceback."""
+"""The message for every user error; other errors keep their traceback."""
 
 from pathlib import Path
 
 import pytest
 from hydra.errors import MissingConfigException
 
-from gptladder.cli.config_errors import explain
+from gptladder.cli.config_errors import check_renamed, error_message
 from gptladder.cli.run_directory import reserve_run_dir
+from gptladder.runs.old_records import RENAMED_VALUES
+from gptladder.system.errors import UserError
 from helpers.configs import CONF, trained
 
 
-def said(run_dir: Path, *overrides: str) -> str:
-    """How ``train.py`` explains what goes wrong with these overrides, found while composing or while building."""
-    with pytest.raises(Exception) as mistake, reserve_run_dir([*overrides, f"hydra.run.dir={run_dir}"], CONF):  # noqa: PT011
+def message_for(run_dir: Path, *overrides: str) -> str:
+    """The message of ``train.py`` for invalid overrides, whether composing or building finds the error."""
+    with pytest.raises(Exception) as error, reserve_run_dir([*overrides, f"hydra.run.dir={run_dir}"], CONF):  # noqa: PT011
         trained(run_dir, *overrides)
     assert not run_dir.exists()
-    explanation = explain(mistake.value, CONF)
-    assert explanation is not None, repr(mistake.value)
-    assert "\n" not in explanation
-    return explanation
+    message = error_message(error.value, CONF)
+    assert message is not None, repr(error.value)
+    assert "\n" not in message
+    return message
 
 
 @pytest.mark.parametrize("group", sorted(path.name for path in CONF.iterdir() if any(path.glob("*.yaml"))))
 def test_an_unknown_choice_names_the_nearest_one(group: str, tmp_path: Path) -> None:
-    choice = sorted((CONF / group).glob("*.yaml"))[0].stem
-    explanation = said(tmp_path / "run", f"{group}={choice}x")
-    assert explanation == f"{group}={choice}x does not exist: did you mean {choice}?" or len(choice) < 4
+    choice = max((path.stem for path in (CONF / group).glob("*.yaml")), key=len)
+    message = message_for(tmp_path / "run", f"{group}={choice}x")
+    assert message == f"{group}={choice}x does not exist: did you mean {choice}?"
 
 
 @pytest.mark.parametrize(
@@ -35,18 +37,43 @@ def test_an_unknown_choice_names_the_nearest_one(group: str, tmp_path: Path) -> 
         ("optimizer.lrr=1", "did you mean optimizer.lr?"),
         ("data.pth=x", "did you mean data.path?"),
         ("zzzzzz=1", "there are ablation, callbacks, data, "),
-        ("model.n_head=2", "is a key of larger rungs"),
+        ("model.n_head=2", "does not exist for this rung: use a GPT rung"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_one(override: str, nearest: str, tmp_path: Path) -> None:
-    explanation = said(tmp_path / "run", override)
-    assert explanation.startswith(override.partition("=")[0])
-    assert nearest in explanation
+    message = message_for(tmp_path / "run", override)
+    assert message.startswith(override.partition("=")[0])
+    assert nearest in message
 
 
-def test_a_key_that_is_not_in_a_mapping_says_how_it_gets_there(tmp_path: Path) -> None:
-    explanation = said(tmp_path / "run", "experiment=marathon", "data.length_warmup={32: 100}")
-    assert explanation == "data.length_warmup is there, without 32: write ++data.length_warmup=... to add to it"
+def test_a_new_entry_of_a_mapping_needs_two_plus_signs(tmp_path: Path) -> None:
+    message = message_for(tmp_path / "run", "experiment=marathon", "data.sequence_length_warmup={32: 100}")
+    key = "data.sequence_length_warmup"
+    assert message == f"{key} has no entry 32: use ++{key}=... to add one"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.rotary=true", "model.rotary was renamed: use model.rope"),
+        ("+model.rotary=true", "model.rotary was renamed: use model.rope"),
+        ("++model.pairs=false,true", "model.pairs was renamed: use model.bigram_embedding"),
+        ("~data.length_warmup", "data.length_warmup was renamed: use data.sequence_length_warmup"),
+        ("++data.length_warmup.32=100", "data.length_warmup was renamed: use data.sequence_length_warmup"),
+        ("model.init=zero", "model.init=zero was renamed: use model.init=zero_residual"),
+        ("ablation=none,no_pairs", "ablation=no_pairs was renamed: use ablation=no_bigram_embedding"),
+        ("unknown_characters=union", "unknown_characters=union was renamed: use unknown_characters=extend"),
+    ],
+)
+def test_a_renamed_key_or_value_names_the_new_one(override: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        check_renamed(["seed=1", override])
+    assert str(error.value) == message
+
+
+def test_the_new_name_of_a_renamed_ablation_exists() -> None:
+    names = {new for (key, _), new in RENAMED_VALUES.items() if key == "ablation"}
+    assert names <= {path.stem for path in (CONF / "ablation").glob("*.yaml")}
 
 
 @pytest.mark.parametrize(
@@ -84,24 +111,22 @@ def test_a_key_that_is_not_in_a_mapping_says_how_it_gets_there(tmp_path: Path) -
     ],
 )
 def test_a_value_out_of_range_is_named_with_its_key(override: str, tmp_path: Path) -> None:
-    assert said(tmp_path / "run", "model=multihead", override).startswith(override)
+    assert message_for(tmp_path / "run", "model=multihead", override).startswith(override)
 
 
 @pytest.mark.parametrize("hardware", ["gpu", "ddp", "mps"])
-def test_hardware_that_is_not_there_is_a_mistake(
-    hardware: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_hardware_is_a_user_error(hardware: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    assert "take hardware=cpu" in said(tmp_path / "run", f"hardware={hardware}")
+    assert "use hardware=cpu" in message_for(tmp_path / "run", f"hardware={hardware}")
 
 
 @pytest.mark.parametrize(
     ("overrides", "part"),
     [
-        (["model=multihead", "model.n_embd=30"], "model.n_embd=30 is not divisible by model.n_head=4: take n_embd=28"),
+        (["model=multihead", "model.n_embd=30"], "model.n_embd=30 is not divisible by model.n_head=4: use n_embd=28"),
         (["+model.depth=3"], "unexpected keyword argument 'depth'"),
-        (["~data.stream"], "'stream' (the key is in data)"),
+        (["~hardware.devices"], "'devices' (the key is in hardware)"),
         (["~seed"], "'seed' not found"),
         (["data.path=${nothing}"], "'nothing' not found: give data.path a value"),
         (["model=3"], "name of one of its choices"),
@@ -110,21 +135,21 @@ def test_hardware_that_is_not_there_is_a_mistake(
         (["seed=[1"], "quote"),
     ],
 )
-def test_a_mistake_says_what_is_wrong(overrides: list[str], part: str, tmp_path: Path) -> None:
-    assert part in said(tmp_path / "run", *overrides)
+def test_the_message_names_the_key_and_the_remedy(overrides: list[str], part: str, tmp_path: Path) -> None:
+    assert part in message_for(tmp_path / "run", *overrides)
 
 
-def test_a_text_whose_name_is_a_number_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_file_may_be_named_by_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("2026").write_text("short")
-    assert "longer text" in said(tmp_path / "run", "data=text", "data.path=2026")
+    assert "longer text" in message_for(tmp_path / "run", "data=text", "data.path=2026")
 
 
 @pytest.mark.parametrize("error", [TypeError("in our code"), AttributeError("cfg.trainr"), ValueError(), KeyError("x")])
-def test_an_error_of_ours_keeps_its_traceback(error: Exception) -> None:
-    assert explain(error, CONF) is None
+def test_other_errors_keep_their_traceback(error: Exception) -> None:
+    assert error_message(error, CONF) is None
 
 
-def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
+def test_a_missing_launcher_names_its_extra() -> None:
     error = MissingConfigException("absent", missing_cfg_file="hydra/launcher/ray", options=["basic", "joblib"])
-    assert "pip install -e '.[slurm]' or '.[ray]'" in str(explain(error, CONF))
+    assert "pip install -e '.[slurm]' or '.[ray]'" in str(error_message(error, CONF))

@@ -1,4 +1,4 @@
-"""The panel at the end of a run: whole, literal, and neat at every width."""
+"""The summary at the end of a run: complete, literal, and aligned at every width."""
 
 from io import StringIO
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gptladder.cli.summary import panel
+from gptladder.cli.summary import summary_panel
 
 RESULT: dict[str, Any] = {
     "model": "multihead",
@@ -30,50 +30,50 @@ RESULT: dict[str, Any] = {
 def shown(width: int = 80, *, terminal: bool = False, path: Path = Path("outputs/run"), **changes: Any) -> str:
     file = StringIO()
     console = Console(file=file, width=width, force_terminal=terminal, color_system="standard" if terminal else "auto")
-    console.print(panel({**RESULT, **changes}, path))
+    console.print(summary_panel({**RESULT, **changes}, path))
     return file.getvalue()
 
 
-def test_every_number_of_a_run_is_shown() -> None:
+def test_the_panel_shows_every_number() -> None:
     text = shown()
-    for figure in (
+    for number in (
         "7,553",
         "4,999",
         "1,279,744",
-        "140,631",
+        "140,631 tokens/s",
         "2.2440",
         "2.2609",
         "2.2500",
-        "3.2460",
+        "3.2460 bits per character",
         "2.2401",
-        "14.2 s",
+        "14.2 s total",
     ):
-        assert figure in text
+        assert number in text
 
 
 @pytest.mark.parametrize("verdict", ["MATCH", "DRIFT"])
-def test_the_verdict_is_shown(verdict: str) -> None:
+def test_the_panel_shows_the_verdict(verdict: str) -> None:
     text = shown(published={**RESULT["published"], "verdict": verdict, "max_abs_diff": 0.0123})
     assert f"{verdict}   largest difference 0.0123" in text
     assert "at step" not in text.split("published")[1].splitlines()[0]
 
 
-def test_a_point_published_before_the_last_step_is_dated() -> None:
+def test_a_published_value_of_an_earlier_step_names_the_step() -> None:
     assert "val 2.2609   at step 2,999" in shown(published={**RESULT["published"], "step": 2999})
 
 
-def test_a_recipe_that_was_never_published_gets_no_verdict() -> None:
+def test_an_unpublished_config_has_no_verdict() -> None:
     text = shown(published=None)
-    assert "nothing for this recipe" in text
+    assert "not published for this config" in text
     assert "MATCH" not in text
     assert "DRIFT" not in text
 
 
-def test_what_looks_like_markup_is_shown_literally() -> None:
+def test_markup_in_a_sample_is_shown_literally() -> None:
     assert "KING [bold]RICHARD[/]: [/] [red" in shown(sample="KING [bold]RICHARD[/]: [/] [red")
 
 
-def test_the_lines_of_a_sample_stand_as_they_were_written() -> None:
+def test_a_sample_keeps_its_lines_and_indentation() -> None:
     lines = [line.strip("│ \n") for line in shown().splitlines()]
     assert lines[lines.index("First line.") + 1] == "Second line."
     assert "│    Second line." in shown()
@@ -84,8 +84,8 @@ def test_the_lines_of_a_sample_stand_as_they_were_written() -> None:
 def test_no_row_breaks_at_usual_widths(width: int, step: int) -> None:
     lines = shown(width, published={**RESULT["published"], "step": step}).splitlines()
     assert {len(line) for line in lines} == {min(width, 100)}
-    figures = [line.strip("│ ") for line in lines[2:10]]
-    assert [line.split("  ")[0] for line in figures] == [
+    rows = [line.strip("│ ") for line in lines[2:10]]
+    assert [line.split("  ")[0] for line in rows] == [
         "parameters",
         "steps",
         "estimate",
@@ -97,14 +97,15 @@ def test_no_row_breaks_at_usual_widths(width: int, step: int) -> None:
     ]
 
 
-def test_a_pipe_gets_no_colours() -> None:
+def test_output_to_a_pipe_has_no_colors() -> None:
     assert "\x1b" in shown(terminal=True)
     assert "\x1b" not in shown()
 
 
-def test_the_way_to_tensorboard_is_relative_to_where_the_user_stands(
+def test_the_tensorboard_command_is_quoted_and_relative_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "tensorboard --logdir outputs/run " in shown(path=tmp_path / "outputs/run")
+    assert "tensorboard --logdir 'outputs/a run' " in shown(path=tmp_path / "outputs/a run")
     assert "tensorboard --logdir /elsewhere/run " in shown(path=Path("/elsewhere/run"))
