@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as L
@@ -21,27 +21,32 @@ class NonFiniteGuard(L.Callback):
 
     def __init__(self) -> None:
         self._n_skipped = 0
+        self._offsets: list[Tensor] = []  # of the batches of this step
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
+        loader: Any = trainer.train_dataloader
+        offsets = [loader.batches.offsets] if isinstance(loader, TrainLoader) else []
         if not loss.isfinite():
-            raise nonfinite_error(trainer, f"loss is {float(loss.detach() * trainer.accumulate_grad_batches)}")
+            value = float(loss.detach() * trainer.accumulate_grad_batches)
+            raise nonfinite_error(f"loss is {value}", step=trainer.global_step + 1, offsets=offsets)
+        self._offsets += offsets
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        offsets, self._offsets = self._offsets, []
         gradients = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
         if all(bool(gradient.isfinite().all()) for gradient in gradients):
             self._n_skipped = 0
             return
         self._n_skipped += 1
         if getattr(trainer.precision_plugin, "scaler", None) is None or self._n_skipped > MAX_SKIPPED_STEPS:
-            raise nonfinite_error(trainer, "a gradient is not finite")
+            raise nonfinite_error("a gradient is not finite", step=trainer.global_step + 1, offsets=offsets)
 
 
-def nonfinite_error(trainer: L.Trainer, what: str) -> FloatingPointError:
-    """The error that names the step and the windows of its batch."""
-    loader: Any = trainer.train_dataloader
-    offsets = loader.batches.offsets.tolist() if isinstance(loader, TrainLoader) else []
-    where = f" (batch offsets in the training split: {', '.join(map(str, offsets))})" if offsets else ""
-    return FloatingPointError(f"step {trainer.global_step + 1}: {what}{where}; {NONFINITE_HINT}")
+def nonfinite_error(what: str, *, step: int, offsets: Sequence[Tensor]) -> FloatingPointError:
+    """The error that names the step and the windows of its batches; ``offsets`` has those of each batch."""
+    numbers = ", ".join(str(offset) for batch in offsets for offset in batch.tolist())
+    where = f" (batch offsets in the training split: {numbers})" if numbers else ""
+    return FloatingPointError(f"step {step}: {what}{where}; {NONFINITE_HINT}")
 
 
 class NonFiniteOutputs(L.Callback):
