@@ -53,7 +53,7 @@ def prepare_for_generation(net: nn.Module) -> nn.Module:
 
 def use_fast_kernels(net: nn.Module, fast: Fast) -> None:
     """Let a network compute short-context attention with Numba, where that is possible."""
-    if fast is False or not AVAILABLE:
+    if fast is False or not AVAILABLE or find_spec("numba") is None:
         return
     from gptladder.fast.numba_attention import use_numba_attention
 
