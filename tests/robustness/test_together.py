@@ -1,4 +1,4 @@
-"""Commands that run at the same time never write into each other's files."""
+"""Concurrent commands never write to the same run."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from helpers.runs import bits, same_bits, small
 from helpers.sweeps import results, table
 
 
-def test_runs_started_in_the_same_instant_get_a_directory_each(tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_concurrent_runs_get_different_directories(tmp_path: Path, tried: Callable[..., None]) -> None:
     words = (*small(tmp_path), "trainer.max_steps=1")
     runs = [Warm("train.py", *words, cwd=tmp_path) for _ in range(3)]
     assert [run.end() for run in runs] == [0, 0, 0], [run.stderr for run in runs]
@@ -21,7 +21,7 @@ def test_runs_started_in_the_same_instant_get_a_directory_each(tmp_path: Path, t
     tried(commands_at_once=3)
 
 
-def test_of_two_commands_that_name_one_directory_one_is_refused(tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_of_two_commands_with_the_same_directory_one_is_refused(tmp_path: Path, tried: Callable[..., None]) -> None:
     words = (*small(tmp_path), "trainer.max_steps=1", "hydra.run.dir=run")
     runs = [Warm("train.py", *words, cwd=tmp_path) for _ in range(2)]
     assert sorted(run.end() for run in runs) == [0, 2]
@@ -32,7 +32,7 @@ def test_of_two_commands_that_name_one_directory_one_is_refused(tmp_path: Path, 
     tried(commands_at_once=2)
 
 
-def test_a_run_that_is_at_work_cannot_be_gone_on_with(tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_a_running_run_cannot_be_resumed(tmp_path: Path, tried: Callable[..., None]) -> None:
     words = (*small(tmp_path), "trainer.max_steps=100000", "trainer.val_check_interval=1000")
     first = Warm("train.py", *words, "hydra.run.dir=run", cwd=tmp_path)
     assert first.wait_until(lambda: "config_hash" in Run.read(tmp_path / "run"))
@@ -47,25 +47,25 @@ def test_a_run_that_is_at_work_cannot_be_gone_on_with(tmp_path: Path, tried: Cal
 
 
 @pytest.mark.parametrize("fresh", ["false", pytest.param("true", marks=pytest.mark.slow)])
-def test_two_sweeps_in_one_directory_at_once_end_with_every_job_whole(
+def test_two_concurrent_sweeps_in_one_directory_finish_every_job(
     fresh: str, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     words = ("train.py", "-m", *small(tmp_path), "seed=1,2,3", "sweep=s")
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     for directory in (alone, shared):
         directory.mkdir()
-    undisturbed = Warm(*words, cwd=alone)
-    assert undisturbed.end() == 0, undisturbed.stderr
+    first = Warm(*words, cwd=alone)
+    assert first.end() == 0, first.stderr
     both = [Warm(*words, f"fresh={fresh}", cwd=shared) for _ in range(2)]
     for one in both:
         assert one.end() in (0, 1, 2), one.stderr
         assert "Traceback" not in one.stderr
     again = Warm(*words, cwd=shared)
     assert again.end() == 0, again.stderr
-    ours, theirs = shared / "outputs" / "s", alone / "outputs" / "s"
-    assert {job["status"] for job in results(ours).values()} == {"finished"}
-    assert table(ours) == table(theirs)
-    for name in results(theirs):
-        assert same_bits(bits(ours / name), bits(theirs / name))
-    assert not list(ours.rglob("*.part"))
+    actual, expected = shared / "outputs" / "s", alone / "outputs" / "s"
+    assert {job["status"] for job in results(actual).values()} == {"finished"}
+    assert table(actual) == table(expected)
+    for name in results(expected):
+        assert same_bits(bits(actual / name), bits(expected / name))
+    assert not list(actual.rglob("*.part"))
     tried(commands_at_once=2)

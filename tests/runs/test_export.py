@@ -1,4 +1,4 @@
-"""Exports: safetensors and JSON that write and measure as the checkpoint does, and cannot run anything."""
+"""Exports: safetensors and JSON that give the same text and loss as the checkpoint, and cannot contain code."""
 
 import json
 from pathlib import Path
@@ -21,13 +21,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_an_export_is_the_net_of_the_checkpoint(run: Path) -> None:
-    ours, theirs = load_trained(run / "checkpoints/last.ckpt"), load_trained(run / "export/model.safetensors")
-    weights, exported = ours.net.state_dict(), theirs.net.state_dict()
+def test_an_export_has_the_network_and_tokenizer_of_the_checkpoint(run: Path) -> None:
+    saved, loaded = load_trained(run / "checkpoints/last.ckpt"), load_trained(run / "export/model.safetensors")
+    weights, exported = saved.net.state_dict(), loaded.net.state_dict()
     assert weights.keys() == exported.keys()
     assert all(torch.equal(weights[name], exported[name]) for name in weights)
-    assert theirs.tokenizer.state_dict() == ours.tokenizer.state_dict()
-    assert theirs.corpus_sha256 == ours.corpus_sha256
+    assert loaded.tokenizer.state_dict() == saved.tokenizer.state_dict()
+    assert loaded.corpus_sha256 == saved.corpus_sha256
 
 
 def test_generate_and_evaluate_accept_an_export(run: Path) -> None:
@@ -40,13 +40,13 @@ def test_generate_and_evaluate_accept_an_export(run: Path) -> None:
         assert by_export.stdout == by_run.stdout
 
 
-def test_an_export_does_not_tell_where_the_run_was_made(run: Path) -> None:
+def test_an_export_does_not_contain_the_path_of_the_run(run: Path) -> None:
     assert str(run.parent) not in (run / "export/model.json").read_text()
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
 @pytest.mark.parametrize("content", [None, b"", b"[1, 2]", b"\x80\x04K\x01.", b"{}"])
-def test_a_damaged_export_is_a_mistake(name: str, content: bytes | None, run: Path, tmp_path: Path) -> None:
+def test_a_damaged_export_is_a_user_error(name: str, content: bytes | None, run: Path, tmp_path: Path) -> None:
     for file in (run / "export").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     if content is None:
@@ -57,16 +57,16 @@ def test_a_damaged_export_is_a_mistake(name: str, content: bytes | None, run: Pa
         load_trained(tmp_path / "model.safetensors")
 
 
-def test_weights_of_another_architecture_are_a_mistake(run: Path, tmp_path: Path) -> None:
-    record = json.loads((run / "export/model.json").read_text())
-    record["config"]["model"]["n_embd"] = 64
-    (tmp_path / "model.json").write_text(json.dumps(record))
+def test_weights_of_another_architecture_are_a_user_error(run: Path, tmp_path: Path) -> None:
+    metadata = json.loads((run / "export/model.json").read_text())
+    metadata["net"]["n_embd"] = 64
+    (tmp_path / "model.json").write_text(json.dumps(metadata))
     (tmp_path / "model.safetensors").write_bytes((run / "export/model.safetensors").read_bytes())
     with pytest.raises(UserError, match="does not fit"):
         load_trained(tmp_path / "model.safetensors")
 
 
-def test_where_nothing_can_be_written_is_a_mistake(run: Path) -> None:
+def test_an_output_directory_that_cannot_be_written_is_a_user_error(run: Path) -> None:
     done = command("scripts/export.py", "--run", str(run), "--out", "/dev/null/x", cwd=run)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "/dev/null" in done.stderr

@@ -70,7 +70,7 @@ def test_a_plan_builds_every_job_and_trains_none(tmp_path: Path) -> None:
     planned = command("train.py", "experiment=off_ladder", "plan=true", "model.n_embd=30", cwd=tmp_path)
     assert planned.returncode == 1
     assert "9 jobs, nothing trained" in planned.stdout
-    assert "8 of 9 jobs have a mistake" in planned.stderr
+    assert "8 of 9 jobs have an error" in planned.stderr
     assert "model.n_embd=30 is not divisible by model.n_head=4" in planned.stderr
     assert not list(tmp_path.glob("outputs/**/result.json"))
 

@@ -95,7 +95,8 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
         if Run(path).finished:
             print(f"{path} is already finished; nothing to resume")
             raise SystemExit
-        with report_stop(path):
+        with report_stop() as started:
+            started.append(path)
             yield resume_arguments(path)
         return
     parser = get_args_parser()
@@ -107,30 +108,36 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     elif any(argument.startswith("-") for argument in arguments):  # options such as --cfg need no directory
         yield arguments
     else:
-        with reserve_run_dir(arguments, conf) as path, report_stop(path):
+        with report_stop() as started, reserve_run_dir(arguments, conf) as path:
+            started.append(path)
             yield [*arguments, f"hydra.run.dir={quote_override(str(path))}"]
 
 
 @contextmanager
-def report_stop(path: Path) -> Iterator[None]:
-    """Print at which step a signal stopped a run and how to resume it, also to its ``train.log``."""
+def report_stop() -> Iterator[list[Path]]:
+    """Print at which step a signal stopped a run and how to resume it, also to its ``train.log``.
+
+    The body adds the directory of the run to the list.
+    """
     here = Path.cwd()  # a resumed run changes it
+    started: list[Path] = []
     try:
-        yield
+        yield started
     except SystemExit as stop:
         if stop.code in STOPPED:
-            message = _stop_message(path, here)
+            message = _stop_message(started, here)
             print(message, file=sys.stderr)
-            log = path / "train.log"
-            if log.exists():
-                with suppress(OSError), log.open("a") as file:
-                    file.write(f"{message}\n")
+            for log in (path / "train.log" for path in started):
+                if log.exists():
+                    with suppress(OSError), log.open("a") as file:
+                        file.write(f"{message}\n")
         raise
 
 
-def _stop_message(path: Path, here: Path) -> str:
-    checkpoint = Run(path).last_checkpoint
-    if checkpoint is None:
+def _stop_message(started: list[Path], here: Path) -> str:
+    path = next(iter(started), None)
+    checkpoint = None if path is None else Run(path).last_checkpoint
+    if path is None or checkpoint is None:
         return "stopped before the first checkpoint: nothing was saved"
     from gptladder.runs.checkpoint import read_checkpoint
 

@@ -47,6 +47,6 @@ def read_exported(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UserError(f"{config} cannot be read ({error.strerror}): keep it next to {path.name}") from None
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} cannot be read with {config.name} ({error}): export the run again") from None
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or not {"config", "tokenizer", "corpus_sha256"} <= metadata.keys():
         raise UserError(f"{config} was not written by scripts/export.py: export the run again")
     return metadata, weights
