@@ -1,28 +1,30 @@
-"""What is no number never moves a weight and never reaches a file."""
+"""A loss or gradient that is NaN or infinite never moves a weight and never reaches a checkpoint."""
 
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
-from torch.amp.grad_scaler import GradScaler
+from torch.utils.data import DataLoader
 
-from gptladder.data.batches import Batch
+from gptladder.fast import training_loop
 from gptladder.runs.checkpoint import read_checkpoint
-from gptladder.training import lightning_module as learner
+from gptladder.training import lightning_module
+from gptladder.training.build import build_datamodule
+from gptladder.training.callbacks.nonfinite import MAX_SKIPPED_STEPS, NonFiniteGuard
 from gptladder.training.checkpoint_io import AtomicCheckpointIO
-from gptladder.training.update import MOST_SKIPS, Update
-from helpers.configs import trained
+from helpers.configs import composed, trained
 from helpers.processes import Warm
 from helpers.runs import read, small
 
 
-class Poison(torch.autograd.Function):
-    """Itself on the way forward, and a gradient that is no number on the way back."""
+class InfiniteGradient(torch.autograd.Function):
+    """The identity, with an infinite gradient."""
 
     @staticmethod
     def forward(context: Any, loss: Tensor) -> Tensor:
@@ -33,88 +35,150 @@ class Poison(torch.autograd.Function):
         return gradients[0] * torch.inf
 
 
-# How a loss goes wrong: in itself, in itself but with finite gradients, in its gradients alone.
-WRONG: dict[str, Callable[[Tensor], Tensor]] = {
+# The loss itself, the loss with finite gradients, the gradients alone.
+FAULTS: dict[str, Callable[[Tensor], Tensor]] = {
     "loss nan": lambda loss: loss * torch.nan,
     "loss inf, gradients finite": lambda loss: loss + torch.inf,
-    "gradient inf, loss finite": Poison.apply,
+    "gradient inf, loss finite": InfiniteGradient.apply,
 }
 
 
-def poisoned(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Tensor], Tensor], at: int) -> list[list[Tensor]]:
-    """Make the loss of one training batch wrong; the weights before each batch."""
+class FaultyLoss:
+    """The loss of the training step and of the fast loop, with a fault in one batch of one training.
 
-    seen: list[list[Tensor]] = []
-    right = learner.next_token_loss
+    Args:
+        fault: applied to the loss of the faulty batch.
+        at: its number, from 1.
+    """
 
-    def loss(net: nn.Module, batch: Batch) -> Tensor:
-        if not torch.is_grad_enabled():
-            return right(net, batch)
-        seen.append([parameter.detach().clone() for parameter in net.parameters()])
-        poisoned.net = net  # type: ignore[attr-defined]
-        return wrong(right(net, batch)) if len(seen) == at else right(net, batch)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Tensor], Tensor], *, at: int) -> None:
+        self.fault, self.at = fault, at
+        self.n_batches = 0
+        self.batches: list[Tensor] = []
+        self.net: nn.Module | None = None
+        self.weights: list[list[Tensor]] = []  # before each batch
+        self.right = lightning_module.next_token_loss
+        monkeypatch.setattr(lightning_module, "next_token_loss", self)
+        monkeypatch.setattr(training_loop, "next_token_loss", self)
+        monkeypatch.setattr(lightning_module.LanguageModel, "configure_optimizers", self._configure(monkeypatch))
 
-    monkeypatch.setattr(learner, "next_token_loss", loss)
-    return seen
+    def _configure(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        original = lightning_module.LanguageModel.configure_optimizers
+
+        def configure(module: Any) -> Any:
+            self.net = module.net
+            return original(module)
+
+        return configure
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        loss = self.right(logits, targets)
+        if not torch.is_grad_enabled():  # an evaluation
+            return loss
+        assert self.net is not None
+        self.n_batches += 1
+        self.batches.append(targets)
+        self.weights.append([parameter.detach().clone() for parameter in self.net.parameters()])
+        return self.fault(loss) if self.n_batches == self.at else loss
 
 
 def assert_all_finite(run: Path) -> None:
-    checkpoints = list((run / "checkpoints").glob("*.ckpt"))
-    for path in checkpoints:
+    for path in (run / "checkpoints").glob("*.ckpt"):
         content = torch.load(path, weights_only=True)
         moments = [state for optimizer in content.get("optimizer_states", []) for state in optimizer["state"].values()]
         tensors = [*content["state_dict"].values(), *(value for state in moments for value in state.values())]
         assert all(tensor.isfinite().all() for tensor in tensors if isinstance(tensor, Tensor))
 
 
-@pytest.mark.parametrize("accumulated", [1, 3])
+def named_windows(message: str, run: Path, *overrides: str) -> Tensor:
+    """The tokens that follow in the windows that an error message names, ``(n, T)``."""
+    (offsets,) = re.findall(r"\(batch offsets in the training split: ([\d, ]+)\)", message)
+    data = build_datamodule(composed(*overrides, f"run_dir={run}"))
+    return torch.stack([data.train_tokens[at + 1 : at + 9].long() for at in map(int, offsets.split(","))])
+
+
+# The fast loop takes steps 5 to 7 in one go; step 7 has the fault, in one of its batches.
+@pytest.mark.parametrize("fast", ["true", "false"])
+@pytest.mark.parametrize(("accumulated", "faulty"), [(1, 1), (3, 1), (3, 3)])
 @pytest.mark.parametrize("clip", ["null", "1.0"])
-@pytest.mark.parametrize("kind", WRONG)
-def test_what_is_no_number_stops_the_run_before_the_update(
-    kind: str, clip: str, accumulated: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Callable[..., None]
+@pytest.mark.parametrize("kind", FAULTS)
+def test_non_finite_loss_or_gradient_stops_before_the_update(
+    kind: str,
+    clip: str,
+    accumulated: int,
+    faulty: int,
+    fast: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tried: Callable[..., None],
 ) -> None:
-    words = (*small(tmp_path), "logger=none", f"trainer.gradient_clip_val={clip}")
-    weights = poisoned(monkeypatch, WRONG[kind], at=5 * accumulated)
+    options = (*small(tmp_path), "logger=none", f"fast={fast}", f"trainer.gradient_clip_val={clip}")
+    options = (*options, f"trainer.accumulate_grad_batches={accumulated}", "trainer.log_every_n_steps=4")
+    losses = FaultyLoss(monkeypatch, FAULTS[kind], at=6 * accumulated + faulty)
     with pytest.raises(FloatingPointError) as error:
-        trained(tmp_path / "run", *words, f"trainer.accumulate_grad_batches={accumulated}")
-    said = str(error.value)
-    assert said.startswith("step 5: the loss" if "loss n" in kind or "loss i" in kind else "step 5: a gradient")
-    (offsets,) = re.findall(r"blocks begin at ([\d, ]+) of the training split", said)
-    assert len(offsets.split(",")) == 4 * accumulated
-    net: nn.Module = poisoned.net  # type: ignore[attr-defined]
-    assert all(torch.equal(now, then) for now, then in zip(net.parameters(), weights[-1], strict=True))
+        trained(tmp_path / "run", *options)
+    message = str(error.value)
+    in_loss = kind.startswith("loss")
+    assert message.startswith("step 7: loss is " if in_loss else "step 7: a gradient is not finite")
+    # A loss is that of one batch; a gradient is the sum over the batches of the step.
+    batches = losses.batches[6 * accumulated + faulty - 1 :][:1] if in_loss else losses.batches[6 * accumulated :]
+    assert torch.equal(named_windows(message, tmp_path, *options), torch.cat(batches[:accumulated]))
+    assert losses.net is not None
+    assert all(torch.equal(now, then) for now, then in zip(losses.net.parameters(), losses.weights[-1], strict=True))
     assert read(tmp_path / "run")["status"] == "failed"
-    assert said.split(";")[0] in read(tmp_path / "run")["error"]
+    assert message.split(";")[0] in read(tmp_path / "run")["error"]
     assert read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["global_step"] == 4
     assert_all_finite(tmp_path / "run")
-    tried(numbers_that_are_none=1)
+    tried(non_finite_numbers=1)
 
 
-@pytest.mark.parametrize("lr", [1e4, 1e30, 3e38])
-def test_a_learning_rate_that_blows_the_weights_up_leaves_no_such_checkpoint(
-    lr: float, tmp_path: Path, tried: Callable[..., None]
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_a_checkpoint_saved_after_the_error_has_the_weights_of_its_step(
+    fast: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = (*small(tmp_path), "logger=none", "model=multihead", f"optimizer.lr={lr}", "trainer.val_check_interval=1")
+    options = (*small(tmp_path), "logger=none", f"fast={fast}", "trainer.log_every_n_steps=4")
+    callback = "+callbacks.on_error={_target_: lightning.pytorch.callbacks.OnExceptionCheckpoint, dirpath: "
+    losses = FaultyLoss(monkeypatch, FAULTS["loss nan"], at=7)
     with pytest.raises(FloatingPointError):
-        trained(tmp_path / "run", *words, "trainer.max_steps=3000", "optimizer.weight_decay=1")
+        trained(tmp_path / "run", *options, f"{callback}{tmp_path}}}")
+    saved = read_checkpoint(tmp_path / "on_exception.ckpt")
+    assert saved["global_step"] == 6
+    assert all(torch.equal(a, b) for a, b in zip(saved["state_dict"].values(), losses.weights[-1], strict=True))
+    assert {float(state["step"]) for state in saved["optimizer_states"][0]["state"].values()} == {6.0}
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+@pytest.mark.parametrize("lr", [1e4, 1e30, 3e38])
+def test_a_learning_rate_that_makes_weights_overflow_leaves_finite_checkpoints(
+    lr: float, fast: str, tmp_path: Path, tried: Callable[..., None]
+) -> None:
+    options = (*small(tmp_path), "logger=none", "model=multihead", f"optimizer.lr={lr}", f"fast={fast}")
+    with pytest.raises(FloatingPointError):
+        trained(
+            tmp_path / "run",
+            *options,
+            "trainer.val_check_interval=1",
+            "trainer.max_steps=3000",
+            "optimizer.weight_decay=1",
+        )
     assert read(tmp_path / "run")["status"] == "failed"
     assert_all_finite(tmp_path / "run")
-    tried(numbers_that_are_none=1)
+    tried(non_finite_numbers=1)
 
 
-def test_the_command_ends_with_1_and_says_what_to_do(tmp_path: Path, tried: Callable[..., None]) -> None:
-    words = (*small(tmp_path), "model=multihead", "optimizer.lr=1e30")
-    failed = Warm("train.py", *words, "hydra.run.dir=run", cwd=tmp_path)
+def test_the_command_exits_with_1_and_names_the_remedy(tmp_path: Path, tried: Callable[..., None]) -> None:
+    options = (*small(tmp_path), "model=multihead", "optimizer.lr=1e30")
+    failed = Warm("train.py", *options, "hydra.run.dir=run", cwd=tmp_path)
     assert failed.end() == 1
     assert "lower optimizer.lr" in failed.stderr.splitlines()[-1]
     assert read(tmp_path / "run")["status"] == "failed"
     assert_all_finite(tmp_path / "run")
-    tried(numbers_that_are_none=1)
+    tried(non_finite_numbers=1)
 
 
 @pytest.mark.parametrize("key", ["state_dict", "optimizer_states"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_checkpoint_with_what_is_no_number_is_not_written(key: str, value: float, tmp_path: Path) -> None:
+def test_a_non_finite_checkpoint_is_not_written(key: str, value: float, tmp_path: Path) -> None:
     content: dict[str, Any] = {"state_dict": {"w": torch.ones(2)}, "optimizer_states": [{"state": {0: torch.ones(2)}}]}
     AtomicCheckpointIO().save_checkpoint(content, tmp_path / "last.ckpt")
     before = (tmp_path / "last.ckpt").read_bytes()
@@ -126,59 +190,76 @@ def test_a_checkpoint_with_what_is_no_number_is_not_written(key: str, value: flo
     assert len(list(tmp_path.iterdir())) == 1
 
 
-class Scaled:
-    """An optimizer as fp16 has it: the scaler steps, or skips."""
+class LinearModule(L.LightningModule):
+    """A linear whose loss has a fault in some steps; records the weight before each step.
 
-    def __init__(self, optimizer: torch.optim.Optimizer, scaler: GradScaler) -> None:
-        self.optimizer, self.scaler = optimizer, scaler
+    Args:
+        faults: for each step a name of ``FAULTS``, or ``None``.
+    """
 
-    def step(self) -> None:
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+    def __init__(self, faults: list[str | None]) -> None:
+        super().__init__()
+        self.net = nn.Linear(2, 1)
+        self.faults = faults
+        self.weights: list[Tensor] = []
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.weights.append(self.net.weight.detach().clone())
+        loss = self.net(batch).float().sum()
+        fault = self.faults[batch_idx]
+        return loss if fault is None else FAULTS[fault](loss)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        return DataLoader([torch.ones(1, 2)] * len(self.faults), batch_size=None)  # type: ignore[arg-type]
 
 
-def scaled_update(net: nn.Module) -> Update:
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30)
-    return Update(
-        net,
-        optimizer=Scaled(torch.optim.SGD(net.parameters(), lr=0.1), scaler),
-        scheduler=None,
-        backward=lambda loss: scaler.scale(loss).backward(),
-        scaler=scaler,
-        clip=None,
+def train_in_fp16(faults: list[str | None], directory: Path) -> LinearModule:
+    """Train with the guard and a gradient scaler, as on a GPU without bf16."""
+    module = LinearModule(faults)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        plugins=[MixedPrecision("16-mixed", "cpu", scaler=scaler)],
+        callbacks=[NonFiniteGuard()],
+        default_root_dir=directory,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
+    try:
+        trainer.fit(module)
+    finally:
+        module.weights.append(module.net.weight.detach().clone())
+    return module
 
 
-def loss_of(net: nn.Module, *, wrong: bool) -> Tensor:
-    loss = net(torch.ones(1, 2)).sum()
-    return Poison.apply(loss) if wrong else loss
+GRADIENT = "gradient inf, loss finite"
 
 
-def test_the_skips_of_fp16_are_tolerated_up_to_a_cap_and_move_nothing(tried: Callable[..., None]) -> None:
-    net = nn.Linear(2, 1)
-    update = scaled_update(net)
-    before = net.weight.detach().clone()
-    for _ in range(MOST_SKIPS):
-        update([partial(loss_of, net, wrong=True)])
-        assert torch.equal(net.weight, before)
-    with pytest.raises(FloatingPointError, match="a gradient"):
-        update([partial(loss_of, net, wrong=True)])
-    assert torch.equal(net.weight, before)
-    tried(numbers_that_are_none=MOST_SKIPS + 1)
+def test_fp16_skips_a_limited_number_of_steps_and_moves_no_weight(tmp_path: Path, tried: Callable[..., None]) -> None:
+    module = train_in_fp16([GRADIENT] * MAX_SKIPPED_STEPS, tmp_path)
+    assert len(module.weights) == MAX_SKIPPED_STEPS + 1
+    assert all(torch.equal(weight, module.weights[0]) for weight in module.weights)
+    with pytest.raises(FloatingPointError, match=f"step {MAX_SKIPPED_STEPS + 1}: a gradient is not finite"):
+        train_in_fp16([GRADIENT] * (MAX_SKIPPED_STEPS + 1), tmp_path)
+    tried(non_finite_numbers=2 * MAX_SKIPPED_STEPS + 1)
 
 
-def test_only_skips_in_a_row_count(tried: Callable[..., None]) -> None:
-    net = nn.Linear(2, 1)
-    update = scaled_update(net)
-    for _ in range(MOST_SKIPS + 5):
-        update([partial(loss_of, net, wrong=True)])
-        before = net.weight.detach().clone()
-        update([partial(loss_of, net, wrong=False)])
-        assert not torch.equal(net.weight, before)
-    tried(numbers_that_are_none=MOST_SKIPS + 5)
+def test_fp16_counts_consecutive_skipped_steps_only(tmp_path: Path, tried: Callable[..., None]) -> None:
+    module = train_in_fp16([GRADIENT, None] * (MAX_SKIPPED_STEPS + 5), tmp_path)
+    for before, skipped, after in zip(module.weights[0::2], module.weights[1::2], module.weights[2::2], strict=False):
+        assert torch.equal(before, skipped)
+        assert not torch.equal(skipped, after)
+    tried(non_finite_numbers=MAX_SKIPPED_STEPS + 5)
 
 
-def test_a_loss_that_is_no_number_is_not_for_the_scaler_to_skip() -> None:
-    net = nn.Linear(2, 1)
-    with pytest.raises(FloatingPointError, match="the loss"):
-        scaled_update(net)([lambda: loss_of(net, wrong=False) * torch.nan])
+@pytest.mark.parametrize("fault", ["loss nan", "loss inf, gradients finite"])
+def test_fp16_does_not_skip_a_non_finite_loss(fault: str, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="step 1: loss is"):
+        train_in_fp16([fault], tmp_path)

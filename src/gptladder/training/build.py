@@ -235,6 +235,7 @@ def _silence_lightning() -> None:
         "smaller than the logging interval",  # a run of a few steps
         "recommended to use .self.log.*sync_dist",  # the losses are summed over all processes already
         "called without a model",  # the evaluation before the first step has set it
+        "there is no last checkpoint available",  # a new run with Lightning's OnExceptionCheckpoint
         "does not have many workers",  # batches are slices of memory
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")
