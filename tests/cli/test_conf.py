@@ -1,4 +1,4 @@
-"""Claims about every config, found by globbing ``conf/``."""
+"""Every config in ``conf/``, found by globbing."""
 
 from pathlib import Path
 
@@ -37,31 +37,31 @@ def test_a_rung_changes_only_its_keys(rung: str) -> None:
     if below is None:
         assert rung == "bigram"
         return
-    here, there = values(rung), values(below)
-    changed = {key for key in here.keys() | there.keys() if here.get(key) != there.get(key)}
+    current, previous = values(rung), values(below)
+    changed = {key for key in current.keys() | previous.keys() if current.get(key) != previous.get(key)}
     followers = {"data.block_size"} if "model.block_size" in changed else set()
     assert changed - followers <= set(own(rung))
-    # And what it writes, it changes: the first GPT alone lists every switch, still off.
+    # And it changes every key that it lists, but for the first GPT, which lists all switches, still off.
     if rung != "embedding":
         assert set(own(rung)) <= changed
 
 
-def test_the_rungs_are_one_ladder() -> None:
+def test_the_rungs_inherit_in_one_line() -> None:
     below = {rung: parent(rung) for rung in RUNGS}
-    climbed = [None]
-    while len(climbed) <= len(RUNGS):
-        climbed.append(next(rung for rung, under in below.items() if under == climbed[-1]))
+    ladder = [None]
+    while len(ladder) <= len(RUNGS):
+        ladder.append(next(rung for rung, parent in below.items() if parent == ladder[-1]))
     lower = ["bigram", "embedding", "average", "singlehead", "multihead", "feedforward"]
-    assert climbed[1:] == [*lower, "blocks", "residual", "layernorm", "dropout", "gpt"]
+    assert ladder[1:] == [*lower, "blocks", "residual", "layernorm", "dropout", "gpt"]
 
 
 @pytest.mark.parametrize("rung", RUNGS)
-def test_a_rung_knows_its_name(rung: str) -> None:
+def test_a_rung_states_its_name(rung: str) -> None:
     assert composed(f"model={rung}").rung == rung
 
 
 @pytest.mark.parametrize("rung", sorted(published()))
-def test_a_published_rung_has_the_recipe_it_was_published_with(rung: str) -> None:
+def test_a_published_rung_has_its_published_recipe(rung: str) -> None:
     config = OmegaConf.to_container(composed(f"model={rung}", "run_dir=x"), resolve=True)
     config["choices"] = {"model": rung, "tokenizer": "char", "optimizer": "adamw", "scheduler": "constant"}
     assert recipe(config, SHAKESPEARE) == published()[rung]["recipe"]
@@ -80,7 +80,7 @@ def test_every_choice_composes(group: str, choice: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_config_opens_with_its_idea(path: Path) -> None:
+def test_every_config_begins_with_a_description(path: Path) -> None:
     first = next(line for line in path.read_text().splitlines() if not line.startswith("# @package"))
     assert first.startswith("# ")
 

@@ -1,7 +1,7 @@
-"""The commands in processes of their own that need not load torch first: forked from a server that has loaded it.
+"""Commands in processes forked from a server that has imported torch.
 
-A process that starts from nothing takes nine seconds of a core before it trains, one of these a tenth of a second;
-signals, exit codes, limits and kills are as real in it.
+A new interpreter needs nine seconds of a core before it trains, a forked process a tenth of a second; signals, exit
+codes, limits and kills work the same.
 """
 
 import multiprocessing
@@ -37,22 +37,22 @@ forkserver.set_forkserver_preload(LOADED)
 
 
 class Warm:
-    """A command that runs: ``train.py`` or a script, with a directory, an environment and limits of its own.
+    """A running command: ``train.py`` or a script, with its own directory, environment and limits.
 
     Args:
         words: the script and its arguments.
-        cwd: where it runs.
-        file_size: the longest file that it may write, as a disk that is nearly full would have it.
-        environment: added to that of the tests.
+        cwd: its working directory.
+        file_size: the largest file that it may write, to imitate a full disk.
+        environment: added to the environment of the tests.
     """
 
     def __init__(self, *words: str, cwd: Path, file_size: int | None = None, **environment: str) -> None:
         Warm.number = number = getattr(Warm, "number", 0) + 1
-        said = cwd.parent / f"{cwd.name}-said-{number}"
-        self.out, self.err = said.with_suffix(".out"), said.with_suffix(".err")
-        self.process = self._started(words, cwd, file_size, environment)
+        output = cwd.parent / f"{cwd.name}-output-{number}"
+        self.out, self.err = output.with_suffix(".out"), output.with_suffix(".err")
+        self.process = self._start(words, cwd, file_size, environment)
 
-    def _started(self, words: tuple[str, ...], cwd: Path, file_size: int | None, environment: dict[str, str]) -> Any:
+    def _start(self, words: tuple[str, ...], cwd: Path, file_size: int | None, environment: dict[str, str]) -> Any:
         arguments = (words, str(cwd), file_size, environment, str(self.out), str(self.err))
         process = forkserver.Process(target=_run, args=arguments)
         process.start()
@@ -63,7 +63,7 @@ class Warm:
         os.kill(self.process.pid, number)
 
     def wait_until(self, condition: Callable[[], Any], seconds: float = 90) -> bool:
-        """Wait for a condition; whether it came true while the command ran."""
+        """Wait for a condition; returns whether it became true while the command ran."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.is_alive():
             if condition():
@@ -72,7 +72,7 @@ class Warm:
         return bool(condition())
 
     def end(self, seconds: float = 120) -> int:
-        """Wait for its end; the exit code, negative for a signal that killed it."""
+        """Wait for its end; returns the exit code, negative for a signal that killed it."""
         self.process.join(seconds)
         if self.process.is_alive():
             self.process.kill()
@@ -91,16 +91,16 @@ class Warm:
 
 
 class Cold(Warm):
-    """The same in an interpreter that starts from nothing, for commands that start processes of their own."""
+    """The same in a new interpreter, for commands that start processes themselves."""
 
-    def _started(self, words: tuple[str, ...], cwd: Path, file_size: int | None, environment: dict[str, str]) -> Any:
+    def _start(self, words: tuple[str, ...], cwd: Path, file_size: int | None, environment: dict[str, str]) -> Any:
         with self.out.open("w") as out, self.err.open("w") as err:
             command = [sys.executable, str(ROOT / words[0]), *words[1:]]
             return Interpreter(command, cwd=cwd, env={**os.environ, **environment}, stdout=out, stderr=err)
 
 
 class Interpreter(subprocess.Popen[bytes]):
-    """A process with the words of ``multiprocessing``."""
+    """A process with the interface of ``multiprocessing``."""
 
     def is_alive(self) -> bool:
         return self.poll() is None
@@ -115,7 +115,7 @@ class Interpreter(subprocess.Popen[bytes]):
 
 
 def content(number: int) -> dict[str, Any]:
-    """A checkpoint of which every part says which one it is."""
+    """A checkpoint whose parts all contain its number."""
     return {"gptladder": {"number": number}, "state_dict": {"weights": torch.full((300_000,), float(number))}}
 
 
@@ -127,9 +127,9 @@ def save_without_end(path: str, temporary: str) -> None:
         saver.save_checkpoint(content(number), path)
 
 
-def _run(words: tuple[str, ...], cwd: str, file_size: int | None, environment: dict[str, str], *said: str) -> None:
-    """What the forked process does: become the command."""
-    for path, stream in zip(said, (sys.stdout, sys.stderr), strict=True):
+def _run(words: tuple[str, ...], cwd: str, file_size: int | None, environment: dict[str, str], *outputs: str) -> None:
+    """Run the command in the forked process."""
+    for path, stream in zip(outputs, (sys.stdout, sys.stderr), strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream.fileno())
     os.environ.update(environment)
     os.chdir(cwd)

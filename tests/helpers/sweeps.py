@@ -1,4 +1,4 @@
-"""What a sweep left."""
+"""The results and the table of a sweep."""
 
 import csv
 import json

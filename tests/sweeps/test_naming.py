@@ -1,4 +1,4 @@
-"""Names of jobs: readable, the same on every launch, never shared."""
+"""Names of jobs: readable, unique, and the same on every launch."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ from gptladder.runs.naming import SHORT_GROUPS, job_name, quote_override
 from helpers.configs import RUNGS, composed
 
 
-def test_a_job_is_named_by_what_sets_it_apart() -> None:
+def test_a_job_is_named_after_its_overrides() -> None:
     overrides = ["sweep=mine", "seed=2", "optimizer.lr=0.01", "model=layernorm"]
     assert job_name("layernorm", overrides) == "layernorm-lr0.01-seed2"
 
 
-def test_the_order_of_the_words_does_not_rename_a_job() -> None:
+def test_the_order_of_the_overrides_does_not_change_a_name() -> None:
     assert job_name("gpt", ["seed=1", "data.split=0.5"]) == job_name("gpt", ["data.split=0.5", "seed=1"])
 
 
 @pytest.mark.parametrize("rung", RUNGS)
-def test_the_last_part_of_a_key_tells_short_groups_apart(rung: str) -> None:
+def test_short_keys_are_unambiguous(rung: str) -> None:
     config = composed(f"model={rung}")
     # `data.block_size` is always that of the model.
     names = [key for group in SHORT_GROUPS for key in config[group] if key[0] != "_" and (group, key) != _TWIN]
@@ -46,23 +46,23 @@ def test_two_jobs_never_share_a_name(one: dict[str, str], other: dict[str, str])
 
 
 @given(settings)
-def test_a_name_can_stand_in_any_file_system(job: dict[str, str]) -> None:
+def test_a_name_is_valid_in_any_file_system(job: dict[str, str]) -> None:
     name = job_name("gpt", [f"{key}={value}" for key, value in job.items()])
     assert Path(name).name == name
     assert len(name.encode()) <= 255
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="$\r\n\0"), min_size=1))
-def test_a_quoted_value_reaches_the_config_as_it_is(value: str) -> None:
+def test_a_quoted_value_reaches_the_config_unchanged(value: str) -> None:
     (override,) = OverridesParser.create().parse_overrides([f"key={quote_override(value)}"])
     assert override.value() == value
 
 
-def test_leaves_are_the_dotted_keys_of_a_config() -> None:
+def test_flatten_returns_dotted_keys() -> None:
     assert dict(flatten({"a": {"b": {"c": 1}}, "d": [2]})) == {"a.b.c": 1, "d": [2]}
 
 
-def test_what_is_said_of_the_launch_names_no_other_directory() -> None:
+def test_launch_options_do_not_change_a_name() -> None:
     for overrides in (["seed=1"], ["data.path=/a b/c.txt", "seed=1"]):
         launched = [*overrides, "fresh=true", "launcher=joblib", "sweep=other", "plan=true"]
         assert job_name("bigram", launched) == job_name("bigram", overrides)
