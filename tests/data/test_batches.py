@@ -1,4 +1,4 @@
-"""Claims about how a split is cut into batches."""
+"""How a split is cut into batches."""
 
 from itertools import islice
 from typing import Any
@@ -13,12 +13,13 @@ from gptladder.data.batches import (
     SequenceLengthWarmup,
     SequentialBatches,
     ShuffledBatches,
+    TrainLoader,
 )
 
 TOKENS = torch.arange(200, dtype=torch.uint8)
 
 
-def test_y_is_x_one_token_further_on() -> None:
+def test_targets_are_the_next_tokens() -> None:
     blocks = RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None)
     x, y = next(iter(blocks))
     assert x.shape == y.shape == (4, 8)
@@ -26,7 +27,7 @@ def test_y_is_x_one_token_further_on() -> None:
     assert torch.equal(x + 1, y)
 
 
-def test_training_draws_what_the_lecture_draws() -> None:
+def test_random_batches_are_those_of_the_lecture() -> None:
     torch.manual_seed(1337)
     blocks = iter(RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None))
     drawn = [next(blocks)[0] for _ in range(3)]
@@ -36,7 +37,7 @@ def test_training_draws_what_the_lecture_draws() -> None:
         assert torch.equal(x, torch.stack([TOKENS[i : i + 8].long() for i in offsets]))
 
 
-def test_one_bulk_estimate_draws_what_200_small_batches_would() -> None:
+def test_an_estimate_draws_the_offsets_of_200_small_batches() -> None:
     torch.manual_seed(1)
     bulk = torch.cat([x for x, _ in EstimateBatches(TOKENS, block_size=8, batch_size=4, n_batches=200, generator=None)])
     torch.manual_seed(1)
@@ -44,7 +45,7 @@ def test_one_bulk_estimate_draws_what_200_small_batches_would() -> None:
     assert torch.equal(bulk, torch.cat([next(small)[0] for _ in range(200)]))
 
 
-def test_every_offset_can_be_drawn_and_none_runs_over_the_end() -> None:
+def test_random_offsets_cover_the_split_up_to_its_end() -> None:
     blocks = iter(RandomBatches(TOKENS[:11], block_size=8, batch_size=64, generator=None))
     x, _ = next(blocks)
     assert set(x[:, 0].tolist()) == {0, 1, 2}
@@ -54,7 +55,7 @@ def shuffled(**options: Any) -> ShuffledBatches:
     return ShuffledBatches(**{"tokens": TOKENS, "block_size": 8, "batch_size": 6, "seed": 3} | options)
 
 
-def test_shuffled_blocks_show_all_of_a_split_before_any_of_it_again() -> None:
+def test_shuffled_batches_cover_the_split_before_any_window_repeats() -> None:
     blocks = shuffled()
     shown = torch.cat([blocks.offsets for _ in islice(blocks, 12)])  # three epochs of 24 blocks
     epochs = [sorted(epoch.tolist()) for epoch in shown.split(24)]
@@ -65,24 +66,24 @@ def test_shuffled_blocks_show_all_of_a_split_before_any_of_it_again() -> None:
 
 
 @pytest.mark.parametrize("first", [1, 3, 4, 9, 50])
-def test_shuffled_blocks_go_on_as_if_never_stopped(first: int) -> None:
+def test_shuffled_batches_resume_at_any_position(first: int) -> None:
     whole = [x for x, _ in islice(shuffled(batch_size=7), first + 5)]
-    rest = [x for x, _ in islice(shuffled(batch_size=7, first=first), 5)]
+    rest = [x for x, _ in islice(shuffled(batch_size=7, n_drawn=first), 5)]
     assert all(map(torch.equal, whole[first:], rest))
 
 
 @pytest.mark.parametrize("length", [9, 10, 16, 17])
-def test_shuffled_blocks_of_a_split_that_is_hardly_one_block_reach_all_its_places(length: int) -> None:
+def test_shuffled_batches_of_a_short_split_reach_every_offset(length: int) -> None:
     places = torch.cat([x[:, 0] for x, _ in islice(shuffled(tokens=TOKENS[:length]), 60)])
     assert set(places.tolist()) == set(range(min(8, length - 8)))
 
 
-def test_shuffled_blocks_can_be_a_few_chosen_ones() -> None:
-    x, _ = next(iter(shuffled(only=3)))
+def test_shuffled_batches_can_be_limited_to_a_few_windows() -> None:
+    x, _ = next(iter(shuffled(max_windows=3)))
     assert sorted(x[:, 0].tolist()) == [0, 0, 95, 95, 191, 191]
 
 
-def test_growing_blocks_hold_the_same_tokens_cut_shorter_at_first() -> None:
+def test_sequence_length_warmup_cuts_the_same_tokens_into_shorter_windows() -> None:
     whole = list(islice(shuffled(), 6))
     cut = list(islice(SequenceLengthWarmup(shuffled(), sizes={4: 5, 2: 2}), 6))
     assert [x.shape for x, _ in cut] == [(24, 2)] * 2 + [(12, 4)] * 3 + [(6, 8)]
@@ -90,15 +91,15 @@ def test_growing_blocks_hold_the_same_tokens_cut_shorter_at_first() -> None:
         assert all(torch.equal(a.flatten(), b.flatten()) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_growing_blocks_go_on_as_if_never_stopped() -> None:
+def test_sequence_length_warmup_resumes_at_any_position() -> None:
     whole = [x for x, _ in islice(SequenceLengthWarmup(shuffled(), sizes={4: 5}), 8)]
-    rest = [x for x, _ in islice(SequenceLengthWarmup(shuffled(first=3), sizes={4: 5}, first=3), 5)]
+    rest = [x for x, _ in islice(SequenceLengthWarmup(shuffled(n_drawn=3), sizes={4: 5}), 5)]
     assert all(map(torch.equal, whole[3:], rest))
 
 
 @pytest.mark.parametrize("length", [9, 10, 16, 17, 18, 200])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_consecutive_blocks_predict_every_token_but_the_first_once(length: int, world_size: int) -> None:
+def test_sequential_batches_predict_every_token_but_the_first_once(length: int, world_size: int) -> None:
     tokens = TOKENS[:length]
     ranks = [SequentialBatches(tokens, block_size=8, rank=rank, world_size=world_size) for rank in range(world_size)]
     batches = [batch for rank in ranks for batch in rank]
@@ -107,7 +108,7 @@ def test_consecutive_blocks_predict_every_token_but_the_first_once(length: int, 
     assert all(torch.equal(x + 1, y) for x, y in batches)
 
 
-def test_ranks_share_one_global_batch_without_overlap() -> None:
+def test_ranks_divide_one_global_batch() -> None:
     def drawn(rank: int, world_size: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(5)
         options = {"block_size": 8, "batch_size": 6, "generator": generator}
@@ -120,7 +121,7 @@ def test_ranks_share_one_global_batch_without_overlap() -> None:
         assert torch.equal(torch.cat([draw(0, 3), draw(1, 3), draw(2, 3)]), draw(0, 1))
 
 
-def test_ranks_share_one_estimate_without_overlap() -> None:
+def test_ranks_divide_one_estimate() -> None:
     def draw(rank: int, world_size: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(5)
         options = {"block_size": 8, "batch_size": 4, "n_batches": 5, "generator": generator}
@@ -132,9 +133,34 @@ def test_ranks_share_one_estimate_without_overlap() -> None:
     assert sorted(draw(0, 2) + draw(1, 2)) == sorted(draw(0, 1))
 
 
-def test_a_large_vocabulary_goes_through_the_net_in_smaller_parts() -> None:
+def test_a_large_vocabulary_gives_smaller_batches() -> None:
     tokens = torch.arange(100_000)
     few, many = (list(SequentialBatches(tokens, block_size=8, vocab_size=size)) for size in (65, 50_257))
     assert max(x.numel() for x, _ in few) == TOKENS_PER_FORWARD
     assert max(x.numel() for x, _ in many) * 50_257 <= 2**24
     assert torch.equal(*(torch.cat([y.flatten() for _, y in blocks]) for blocks in (few, many)))
+
+
+@pytest.mark.parametrize("n_batches", [1, 3, 10])
+def test_batches_sampled_in_one_call_are_those_of_one_by_one(n_batches: int) -> None:
+    def random() -> RandomBatches:
+        return RandomBatches(TOKENS, block_size=8, batch_size=2, generator=torch.Generator().manual_seed(3))
+
+    one_by_one = list(islice(random(), n_batches))
+    batches = random()
+    for (x, y), (bulk_x, bulk_y) in zip(one_by_one, batches.sample(n_batches), strict=True):
+        assert torch.equal(x, bulk_x)
+        assert torch.equal(y, bulk_y)
+        assert batches.offsets.tolist() == bulk_x[:, 0].tolist()  # the tokens count up from 0
+    assert batches.n_drawn == n_batches
+
+
+def test_an_epoch_of_a_loader_continues_the_stream() -> None:
+    generator = torch.Generator().manual_seed(3)
+    loader = TrainLoader(RandomBatches(TOKENS, block_size=8, batch_size=2, generator=generator), n_batches=3)
+    assert len(loader) == 3
+    epochs = [torch.cat([x for x, _ in loader]) for _ in range(2)]
+    assert not torch.equal(*epochs)
+    generator.manual_seed(3)
+    whole = RandomBatches(TOKENS, block_size=8, batch_size=2, generator=generator)
+    assert torch.equal(torch.cat(epochs), torch.cat([x for x, _ in islice(whole, 6)]))

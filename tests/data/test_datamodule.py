@@ -36,7 +36,7 @@ def test_an_independent_stream_is_deaf_to_the_global_one() -> None:
     def first(noise: int) -> torch.Tensor:
         independent = data(stream="independent")
         torch.manual_seed(noise)
-        return next(iter(independent.train_blocks()))[0]
+        return next(independent.train_batches())[0]
 
     assert torch.equal(first(1), first(2))
 
@@ -44,11 +44,11 @@ def test_an_independent_stream_is_deaf_to_the_global_one() -> None:
 def test_an_independent_stream_is_deaf_to_how_often_one_evaluates() -> None:
     def second(evaluations: int) -> torch.Tensor:
         independent = data(stream="independent")
-        blocks = iter(independent.train_blocks())
+        blocks = independent.train_batches()
         next(blocks)
         for _ in range(evaluations):
             for part in independent.val_dataloader()[:2]:
-                list(part.batches())
+                list(part)
         return next(blocks)[0]
 
     assert torch.equal(second(0), second(2))
@@ -58,13 +58,13 @@ def test_an_independent_stream_is_deaf_to_how_often_one_evaluates() -> None:
 def test_a_restored_stream_draws_on_as_if_never_stopped(stream: str) -> None:
     torch.manual_seed(2)
     source = data(stream=stream)
-    list(source.val_dataloader()[0].batches())
+    list(source.val_dataloader()[0])
     state = source.state_dict()
-    expected = next(iter(source.train_blocks()))[0]
+    expected = next(source.train_batches())[0]
     torch.manual_seed(99)
     restored = data(stream=stream)
     restored.load_state_dict(state)
-    assert torch.equal(next(iter(restored.train_blocks()))[0], expected)
+    assert torch.equal(next(restored.train_batches())[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_restored_stream_draws_on_as_if_never_stopped(stream: str) -> None:
         ({"split": 1.0}, "data.split=1.0"),
         ({"split": "half"}, "data.split=half"),
         ({"stream": "mixed"}, "data.stream=mixed"),
-        ({"length_warmup": {5: 10}}, "data.length_warmup={5: 10}"),
-        ({"length_warmup": {4: 0}}, "data.length_warmup={4: 0}"),
+        ({"sequence_length_warmup": {5: 10}}, "data.sequence_length_warmup={5: 10}"),
+        ({"sequence_length_warmup": {4: 0}}, "data.sequence_length_warmup={4: 0}"),
         ({"block_size": 200_000}, "model.block_size=200000"),
     ],
 )

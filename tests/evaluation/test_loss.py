@@ -26,12 +26,12 @@ def test_every_token_but_the_first_is_predicted_once(n_tokens: int, block_size: 
 
 
 @pytest.mark.parametrize("n_tokens", [0, 1])
-def test_a_text_with_nothing_to_predict_is_a_mistake(n_tokens: int) -> None:
-    with pytest.raises(UserError, match=f"{n_tokens} tokens"):
+def test_a_text_with_nothing_to_predict_is_a_user_error(n_tokens: int) -> None:
+    with pytest.raises(UserError, match=f"the text has {n_tokens} token"):
         exact_loss(Bigram(vocab_size=5, block_size=4), torch.zeros(n_tokens, dtype=torch.long), block_size=4)
 
 
-def test_a_blind_guess_costs_what_it_should() -> None:
+def test_a_uniform_prediction_has_the_loss_of_its_vocabulary() -> None:
     blind = math.log(64)
     assert bits_per_char(blind, tokens_per_char=1.0) == pytest.approx(6)
     assert bits_per_char(blind, tokens_per_char=0.5) == pytest.approx(3)
@@ -44,9 +44,7 @@ def test_perplexity_has_no_upper_end() -> None:
 
 
 def test_measuring_a_run_does_not_wait_for_lightning() -> None:
-    measuring = (
-        "gptladder.evaluation.loss, gptladder.runs.checkpoint, gptladder.evaluation.ngram, gptladder.report.inside"
-    )
+    measuring = "gptladder.evaluation.loss, gptladder.runs.checkpoint, gptladder.evaluation.ngram, gptladder.report.analysis_page"
     code = f"import sys, {measuring}; print('torch' in sys.modules, 'lightning' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]

@@ -9,8 +9,8 @@ import torch
 
 from gptladder.data.text import tiny_shakespeare
 from gptladder.data.tokenizer import CharTokenizer
-from gptladder.evaluation.loss import exact_loss, validation_split
-from gptladder.runs.checkpoint import load_trained
+from gptladder.evaluation.loss import exact_loss
+from gptladder.runs.checkpoint import load_trained, validation_tokens
 from gptladder.system.errors import UserError
 from helpers.configs import command, trained
 
@@ -55,7 +55,7 @@ def test_pretraining_lowers_the_loss_at_equal_steps(pretrained: Path, texts: Pat
 def test_a_run_starts_where_the_other_ended(pretrained: Path, texts: Path, tmp_path: Path) -> None:
     tuned = finetuned(tmp_path / "run", texts, f"init_from={pretrained}", steps=1)
     before, after = (load_trained(run / "checkpoints/last.ckpt") for run in (pretrained, tmp_path / "run"))
-    loss = exact_loss(before.net, validation_split(after).tokens, block_size=8)
+    loss = exact_loss(before.net, validation_tokens(after).tokens, block_size=8)
     assert tuned["curve"][0]["step"] == 0
     assert tuned["curve"][0]["val_loss"] == pytest.approx(loss, abs=1e-6)
     assert after.tokenizer.state_dict() == before.tokenizer.state_dict()
@@ -80,18 +80,18 @@ def test_the_start_is_part_of_what_a_run_is(pretrained: Path, texts: Path, tmp_p
 def test_a_finetuned_run_is_resumed_without_the_run_it_began_from(
     pretrained: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gptladder.training.callbacks.samples import Samples
+    from gptladder.training.callbacks.text_samples import TextSamples
 
     shutil.copytree(pretrained, tmp_path / "pre")
     start = f"init_from={tmp_path}/pre"
     finetuned(tmp_path / "whole", texts, start)
 
-    def stop(_: Samples, trainer, __) -> None:
+    def stop(_: TextSamples, trainer, __) -> None:
         if trainer.global_step == 40:
             raise SystemExit(143)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Samples, "on_validation_end", stop)
+        patch.setattr(TextSamples, "on_validation_end", stop)
         with pytest.raises(SystemExit):
             finetuned(tmp_path / "parts", texts, start)
     assert json.loads((tmp_path / "parts/result.json").read_text())["status"] == "interrupted"
@@ -106,7 +106,7 @@ def test_a_union_keeps_the_rows_that_are_known_and_draws_the_others(
     pretrained: Path, texts: Path, tmp_path: Path
 ) -> None:
     finetuned(
-        tmp_path / "run", texts, f"init_from={pretrained}", "init_from_vocabulary=union", "optimizer.lr=1e-30",
+        tmp_path / "run", texts, f"init_from={pretrained}", "unknown_characters=extend", "optimizer.lr=1e-30",
         text="third", steps=1,
     )  # fmt: skip
     before, after = (load_trained(run / "checkpoints/last.ckpt") for run in (pretrained, tmp_path / "run"))
@@ -129,8 +129,8 @@ def test_a_union_keeps_the_rows_that_are_known_and_draws_the_others(
         (["model.block_size=16"], "model.block_size was 8 and is 16"),
         (["model=layernorm"], "model.n_layer was 1 and is 3"),
         (["tokenizer=bpe"], "was trained with tokenizer=char"),
-        (["data.path=TEXTS/third.txt"], "the text has 3 others ('ï', 'ô', 'ù'): init_from_vocabulary=union"),
-        (["init_from_vocabulary=some"], "init_from_vocabulary=some must be refuse or union"),
+        (["data.path=TEXTS/third.txt"], "lacks ('ï', 'ô', 'ù'): use unknown_characters=extend"),
+        (["unknown_characters=some"], "unknown_characters=some must be error or extend"),
         (["init_from=nowhere"], "init_from=nowhere: there is no checkpoint nowhere"),
         (["init_from=TEXTS/first.txt"], "first.txt cannot be read"),
     ],
