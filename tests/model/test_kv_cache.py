@@ -1,4 +1,6 @@
-"""Claims about writing with a memory: the same text as without one, each token thought about once."""
+"""The KV cache: the same logits and the same text as without one, each token computed once."""
+
+from typing import Any
 
 import pytest
 import torch
@@ -6,70 +8,91 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from gptladder.generation.sampling import generate
-from gptladder.model.kv_cache import NO_MEMORY, Reader
+from gptladder.model.gpt import GPT
+from gptladder.model.kv_cache import KVCache
 from helpers.configs import RUNGS, composed
 
+VOCAB = 11
+MODERN = [
+    "model=layernorm",
+    "model.positions=false",
+    "+model.rope=true",
+    "+model.qk_norm=true",
+    "+model.n_prev_tokens=2",
+    "+model.bigram_embedding=true",
+]
+NETS = {
+    **{rung: [f"model={rung}"] for rung in RUNGS if rung != "bigram"},
+    "gpt": ["model=gpt", "model.n_embd=48"],
+    "options beyond the lecture": MODERN,
+    "the same with a long context": [*MODERN, "model.block_size=32"],
+}
 
-def built(*overrides: str) -> nn.Module:
+
+def build(*overrides: str) -> nn.Module:
     torch.manual_seed(1)
-    net: nn.Module = instantiate(composed(*overrides, "run_dir=x").model, vocab_size=11)
-    for parameter in net.parameters():  # what starts at zero would hide a mistake
+    net: nn.Module = instantiate(composed(*overrides).model, vocab_size=VOCAB)
+    for parameter in net.parameters():  # weights that start at zero would hide an error
         nn.init.normal_(parameter, std=0.2)
     return net.eval()
 
 
-MODERN = ["rotary=true", "qk_norm=true", "n_previous=2", "pairs=true"]
-NETS = {
-    **{rung: [f"model={rung}"] for rung in RUNGS},
-    "gpt": ["model=gpt", "model.n_embd=48"],
-    "modern": ["model=layernorm", "model.positions=false", *(f"+model.{word}" for word in MODERN)],
-    "modern with a long block": ["model=layernorm", "model.block_size=32", *(f"+model.{word}" for word in MODERN)],
-}
-
-
 @torch.inference_mode()
 @pytest.mark.parametrize("overrides", NETS.values(), ids=NETS.keys())
-def test_reading_piece_by_piece_gives_the_logits_of_the_whole(overrides: list[str]) -> None:
-    net = built(*overrides)
-    idx = torch.randint(11, (3, 8))
-    reader = Reader(net, 8)
-    pieces = [reader.read(idx[:, :3]), *(reader.read(idx[:, i : i + 1]) for i in range(3, 8))]
-    assert torch.allclose(torch.cat(pieces, dim=1), net(idx), atol=1e-4)
+def test_cached_logits_equal_uncached_ones(overrides: list[str]) -> None:
+    net = build(*overrides)
+    assert isinstance(net, GPT)
+    idx = torch.randint(VOCAB, (3, 8))
+    cache = KVCache(8)
+    pieces = [net(idx[:, :3], cache), *(net(idx[:, i : i + 1], cache) for i in range(3, 8))]
+    assert cache.length == 8
+    torch.testing.assert_close(torch.cat(pieces, dim=1), net(idx), atol=1e-4, rtol=1e-4)
 
 
-def without_memory(net: nn.Module, idx: Tensor, n_tokens: int, block_size: int) -> Tensor:
+def generate_without_cache(net: nn.Module, idx: Tensor, n_tokens: int, block_size: int) -> Tensor:
     generator = torch.Generator().manual_seed(5)
     for _ in range(n_tokens):
-        likely = net(idx[:, -block_size:])[:, -1].softmax(dim=-1)
-        idx = torch.cat([idx, torch.multinomial(likely, 1, generator=generator)], dim=1)
+        probabilities = net(idx[:, -block_size:])[:, -1].softmax(dim=-1)
+        idx = torch.cat([idx, torch.multinomial(probabilities, 1, generator=generator)], dim=1)
     return idx[:, -n_tokens:]
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("rung", ["bigram", "average", "multihead", "layernorm"])
 @pytest.mark.parametrize("prompt", [1, 5, 30])
-def test_a_memory_writes_what_is_written_without_one_also_past_the_block(rung: str, prompt: int) -> None:
-    net = built(f"model={rung}")
-    start = torch.randint(11, (2, prompt))
-    drawn = generate(net, start, n_tokens=20, block_size=8, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(torch.stack(list(drawn), dim=1), without_memory(net, start, 20, 8))
+def test_cached_generation_equals_uncached_beyond_block_size(rung: str, prompt: int) -> None:
+    net = build(f"model={rung}")
+    start = torch.randint(VOCAB, (2, prompt))
+    tokens = generate(net, start, n_tokens=20, block_size=8, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(torch.stack(list(tokens), dim=1), generate_without_cache(net, start, 20, 8))
 
 
-def test_a_net_remembers_nothing_once_it_has_written() -> None:
-    net = built("model=multihead")
-    next(generate(net, torch.zeros(1, 1, dtype=torch.long), n_tokens=5, block_size=8))
-    assert all(part.memory is NO_MEMORY for part in net.modules() if hasattr(part, "memory"))
+def test_each_token_is_computed_once_up_to_block_size() -> None:
+    lengths = []
+    net = build("model=multihead")
+    net.get_submodule("lm_head").register_forward_hook(lambda _, inputs, __: lengths.append(inputs[0].size(1)))
+    list(generate(net, torch.zeros(1, 3, dtype=torch.long), n_tokens=8, block_size=8))
+    assert lengths == [3, 1, 1, 1, 1, 1, 8, 8]
 
 
-def test_a_reader_has_the_weights_of_its_net_and_no_more_of_it() -> None:
-    net = built("model=dropout")
-    reader = Reader(net, 8)
-    theirs = dict(reader.net.named_parameters())
-    assert all(theirs[name] is parameter for name, parameter in net.named_parameters())
-    assert not [part for part in reader.net.modules() if isinstance(part, nn.Dropout) or part in set(net.modules())]
-    assert net.get_submodule("layers.0.attention.dropout").p == 0.2
+def test_a_network_keeps_nothing_of_a_generation() -> None:
+    net = build("model=multihead")
+    start = torch.zeros(1, 1, dtype=torch.long)
+
+    def text(n_tokens: int) -> list[int]:
+        return [int(token) for token in generate(net, start, n_tokens=n_tokens, block_size=8)]
+
+    def attributes() -> list[tuple[str, Any]]:
+        return [(name, key) for name, module in net.named_modules() for key in vars(module)]
+
+    before, expected = attributes(), text(8)
+    next(generate(net, start, n_tokens=5, block_size=8))  # abandoned
+    interleaved = [generate(net, start, n_tokens=8, block_size=8) for _ in range(2)]
+    assert [(int(a), int(b)) for a, b in zip(*interleaved, strict=True)] == [(token, token) for token in expected]
+    assert attributes() == before
 
 
-def test_a_net_that_learns_reads_with_its_dropout() -> None:
-    net, idx = built("model=dropout").train(), torch.ones(1, 8, dtype=torch.long)
-    assert not torch.equal(Reader(net, 8).read(idx), Reader(net, 8).read(idx))
+def test_cached_decoding_keeps_dropout_in_train_mode() -> None:
+    net, idx = build("model=dropout").train(), torch.ones(1, 8, dtype=torch.long)
+    assert not torch.equal(net(idx, KVCache(8)), net(idx, KVCache(8)))
+    assert torch.equal(net.eval()(idx, KVCache(8)), net(idx, KVCache(8)))
