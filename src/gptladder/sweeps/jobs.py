@@ -13,14 +13,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.data.text import read_text, sha256
 from gptladder.runs.configs import check_config, load_config, recorded_choices
+from gptladder.runs.identity import diff_identity
 from gptladder.runs.naming import job_name, quote_override
 from gptladder.runs.run import Run
 from gptladder.system.errors import RunLockedError, SweepError, UserError
 
-# The parts of a config that decide what a run learns; the rest may change between two launches of a sweep.
+# The parts of a config from which a run's identity is computed; the rest may change between two launches of a sweep.
 IDENTITY_KEYS = (
-    *("seed", "evaluate_first", "init_from", "unknown_characters", "tokenizer", "data"),
-    *("model", "optimizer", "scheduler", "trainer", "hardware"),
+    "seed",
+    "evaluate_first",
+    "tokenizer",
+    "data",
+    "model",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "hardware",
 )
 
 
@@ -64,23 +72,21 @@ class Job:
         return self.error is None
 
     def _check_same(self) -> None:
+        if self.config is None:
+            raise UserError(f"{self.directory} holds a finished run, but now {self.error}")
+        corpus_sha256 = Run.read(self.directory)["corpus_sha256"]
         recorded = load_config(self.directory / ".hydra" / "config.yaml")
-        current = OmegaConf.to_container(self.config or OmegaConf.create(), resolve=False)
-        if _identity(recorded, recorded_choices(self.directory)) != _identity(current, self.choices):
-            changed = "its config"
-        elif not self._same_text():
-            changed = "its text"
-        else:
-            return
-        raise UserError(
-            f"{self.directory} holds a finished run, and {changed} has changed since: "
-            "use fresh=true to train it again, or sweep=NAME to keep both"
-        )
-
-    def _same_text(self) -> bool:
-        assert self.config is not None
+        current = OmegaConf.to_container(self.config)
         path = self.config.data.path
-        return path is None or sha256(read_text(path)) == Run.read(self.directory)["corpus_sha256"]
+        changes = diff_identity(
+            _metadata(recorded, recorded_choices(self.directory), corpus_sha256),
+            _metadata(current, self.choices, corpus_sha256 if path is None else sha256(read_text(path))),
+        )
+        if changes:
+            raise UserError(
+                f"{self.directory} holds a finished run, and {'; '.join(changes)}: "
+                "use fresh=true to train it again, or sweep=NAME to keep both"
+            )
 
 
 def compose_job(
@@ -168,13 +174,10 @@ def _message(error: Exception, error_message: Callable[[Exception], str | None])
         Singleton.set_state(state)
 
 
-def _identity(config: Any, choices: dict[str, Any]) -> Any:
-    """The choices and values that decide what a run learns, without import paths."""
-    values = {key: _without_targets(config[key]) for key in IDENTITY_KEYS if key in config}
-    return values, {group: choices.get(group) for group in ("model", "tokenizer", "optimizer", "scheduler")}
-
-
-def _without_targets(node: Any) -> Any:
-    if not isinstance(node, dict):
-        return node
-    return {key: _without_targets(value) for key, value in node.items() if not str(key).startswith("_")}
+def _metadata(config: Any, choices: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
+    """What ``diff_identity`` compares, from a config that is not resolved."""
+    present = [key for key in IDENTITY_KEYS if key in config]
+    node = OmegaConf.masked_copy(OmegaConf.create({**config, "run_dir": ""}), [*present, "run_dir"])
+    resolved: Any = OmegaConf.to_container(node, resolve=True)
+    resolved |= {"choices": choices, "init_from": config.get("init_from") and {"sha256": config["init_from"]}}
+    return {"config": resolved, "tokenizer": {}, "corpus_sha256": corpus_sha256}
