@@ -1,4 +1,4 @@
-"""Claims about Python's collector of garbage."""
+"""The garbage collector is paused during imports, and what they created is never scanned again."""
 
 import gc
 import importlib
@@ -10,40 +10,38 @@ import pytest
 from gptladder.fast.gc import gc_paused
 
 
-class Knot:
-    """What only the collector can free."""
+class Cycle:
+    """An object that only the collector can free."""
 
     def __init__(self) -> None:
         self.itself = self
 
 
-def test_while_imports_run_nothing_is_collected_and_what_they_leave_is_never_looked_through_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "never_seen_before.py").write_text("kept = [[] for _ in range(1000)]")
+def test_imports_run_without_gc_and_are_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "new_module.py").write_text("kept = [[] for _ in range(1000)]")
     monkeypatch.syspath_prepend(tmp_path)
     before = gc.get_freeze_count()
     with gc_paused():
         assert not gc.isenabled()
-        importlib.import_module("never_seen_before")
+        importlib.import_module("new_module")
     assert gc.isenabled()
     assert gc.get_freeze_count() > before + 1000
     gc.unfreeze()
 
 
-def test_what_one_job_of_a_process_leaves_is_collected_although_the_next_imports_the_same_again() -> None:
+def test_garbage_of_one_job_is_collected_in_the_next() -> None:
     before = gc.get_freeze_count()
-    knot = Knot()
-    left = weakref.ref(knot)
-    del knot
+    cycle = Cycle()
+    reference = weakref.ref(cycle)
+    del cycle
     with gc_paused():
         importlib.import_module("gptladder.fast.gc")
     gc.collect()
-    assert left() is None
+    assert reference() is None
     assert gc.get_freeze_count() == before
 
 
-def test_whoever_switched_the_collector_off_keeps_it_off() -> None:
+def test_disabled_gc_stays_disabled() -> None:
     gc.disable()
     try:
         with gc_paused():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gptladder.fast.numba_attention import NumbaAttention, NumbaSelfAttention, _njit, use_numba_attention
 from gptladder.model.attention import SHORT_CONTEXT, CausalSelfAttention
 from gptladder.model.kv_cache import KVCache
+from gptladder.training import speed
 from helpers.networks import VOCAB, build_gpt
 
 
@@ -135,3 +136,15 @@ def test_a_network_with_numba_attention_agrees_with_the_plain_one() -> None:
     use_numba_attention(fast)
     idx = torch.randint(VOCAB, (4, 8))
     torch.testing.assert_close(fast(idx), plain(idx), atol=1e-5, rtol=1e-5)
+
+
+def test_plain_attention_is_used_without_numba_and_with_fast_false(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kinds(fast: speed.Fast) -> set[type[nn.Module]]:
+        net = build_gpt()
+        speed.use_fast_kernels(net, fast)
+        return {type(module) for module in net.modules() if isinstance(module, CausalSelfAttention)}
+
+    assert kinds("auto") == kinds(True) == {NumbaSelfAttention}
+    assert kinds(False) == {CausalSelfAttention}
+    monkeypatch.setattr(speed, "find_spec", lambda name: None)
+    assert kinds("auto") == {CausalSelfAttention}

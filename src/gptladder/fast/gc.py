@@ -1,7 +1,7 @@
-"""Python's collector of cyclic garbage, kept from looking through what is there to stay.
+"""Python's garbage collector, paused while large packages are imported.
 
-What torch and Lightning consist of is half a million objects, none of them garbage. The collector would look through
-them again and again: a quarter of the time of their imports, and a second when the process ends.
+Importing torch and Lightning creates half a million objects, none of them garbage. The collector would scan them again
+and again, which takes a quarter of the time of their imports, and a second when the process ends.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Collect nothing while the body imports, and never what it imported.
+    """Pause the collector while the body imports, and exclude what it imported from all later collections.
 
-    Where all was imported before, as in the second job of a process, what lies about is what the first has left, and
-    is collected as ever.
+    If the body imports nothing new, as in the second job of a process, nothing is excluded: the objects that the first
+    job left are collected as usual.
     """
-    collecting, n_modules = gc.isenabled(), len(sys.modules)
+    enabled, n_modules = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        if collecting:
+        if enabled:
             if len(sys.modules) > n_modules:
                 gc.freeze()
             gc.enable()

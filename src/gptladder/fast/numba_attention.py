@@ -38,7 +38,7 @@ def use_numba_attention(net: nn.Module) -> None:
 
 
 class NumbaSelfAttention(CausalSelfAttention):
-    """``CausalSelfAttention`` computed by ``NumbaAttention``, in fp32 or fp64 on a CPU; otherwise as ever."""
+    """``CausalSelfAttention`` computed by ``NumbaAttention``, in fp32 or fp64 on a CPU only."""
 
     @staticmethod
     def supports(module: CausalSelfAttention) -> bool:
