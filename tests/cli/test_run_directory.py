@@ -98,7 +98,9 @@ def test_a_signal_while_a_directory_is_created_leaves_none_whichever_thread_rece
 ) -> None:
     reserve = run_directory._reserve
     other = ThreadPoolExecutor(1)
-    thread = other.submit(threading.get_ident).result()  # it started first, so no signal mask of ours applies to it
+    thread = other.submit(
+        threading.get_ident
+    ).result()  # it started first, so that a signal mask of the main thread would not apply to it
 
     def interrupted(path: Path) -> tuple[Path, list[Path]]:
         reserved = reserve(path)

@@ -73,13 +73,13 @@ def test_a_signal_to_one_process_stops_both_and_they_resume_with_the_same_bits(
     rank: int, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     words = (*small(tmp_path), "model=layernorm", "trainer.max_steps=400", "trainer.val_check_interval=100")
-    whole = Cold("train.py", *words, TWO, "hydra.run.dir=whole", cwd=tmp_path)
-    assert whole.end() == 0, whole.stderr
+    uninterrupted = Cold("train.py", *words, TWO, "hydra.run.dir=uninterrupted", cwd=tmp_path)
+    assert uninterrupted.end() == 0, uninterrupted.stderr
     running, second = started(tmp_path / "run", *words)
     os.kill((running.process.pid, second)[rank], signal.SIGTERM)
     assert running.end() == 143, running.stderr
     assert read(tmp_path / "run")["status"] == "interrupted"
     again = Cold("train.py", "resume=run", cwd=tmp_path)
     assert again.end() == 0, again.stderr
-    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert_same_run(tmp_path / "run", tmp_path / "uninterrupted")
     tried(signals=1)

@@ -50,8 +50,8 @@ def test_a_signal_in_any_step_saves_a_checkpoint_that_resumes_with_the_same_bits
     step: int, number: signal.Signals, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     words = small(tmp_path)  # Lightning sees the steps with an even number; every fourth one has an evaluation
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    trained(whole, *words)
+    uninterrupted, run = tmp_path / "uninterrupted", tmp_path / "run"
+    trained(uninterrupted, *words)
     with pytest.MonkeyPatch.context() as patch:
         send_before_step(patch, step, number)
         with pytest.raises(SystemExit) as ended:
@@ -60,7 +60,7 @@ def test_a_signal_in_any_step_saves_a_checkpoint_that_resumes_with_the_same_bits
     assert read(run)["status"] == "interrupted"
     assert bits(run)["/global_step"] == {2: 2, 4: 4, 7: 8, 8: 8, 10: 10}[step]
     trained(run, *words)
-    assert_same_run(run, whole)
+    assert_same_run(run, uninterrupted)
     tried(signals=1)
 
 
@@ -80,8 +80,8 @@ def test_a_signal_stops_a_run_at_any_evaluation_interval(
 @pytest.mark.usefixtures("exiting")
 def test_a_second_signal_exits_immediately_and_without_a_checkpoint(tmp_path: Path, tried: Callable[..., None]) -> None:
     words = small(tmp_path)
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    trained(whole, *words)
+    uninterrupted, run = tmp_path / "uninterrupted", tmp_path / "run"
+    trained(uninterrupted, *words)
     with pytest.MonkeyPatch.context() as patch:
         taken = send_before_step(patch, 6, signal.SIGINT, signal.SIGINT)
         with pytest.raises(SystemExit) as ended:
@@ -91,7 +91,7 @@ def test_a_second_signal_exits_immediately_and_without_a_checkpoint(tmp_path: Pa
     assert read(run)["status"] == "interrupted"
     assert bits(run)["/global_step"] == 4
     trained(run, *words)
-    assert_same_run(run, whole)
+    assert_same_run(run, uninterrupted)
     tried(signals=2)
 
 
@@ -152,14 +152,14 @@ def sweep(directory: Path, launcher: str) -> tuple[str, ...]:
 def test_a_stopped_sweep_lists_unfinished_jobs_and_resumes_to_the_same_results(
     launcher: str, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for directory in (whole, cut):
+    uninterrupted, stopped = tmp_path / "uninterrupted", tmp_path / "stopped"
+    for directory in (uninterrupted, stopped):
         directory.mkdir()
     start = Warm if launcher == "basic" else Cold  # joblib starts processes
-    undisturbed = start(*sweep(whole, launcher), cwd=whole)
-    assert undisturbed.end(300) == 0, undisturbed.stderr
-    running = start(*sweep(cut, launcher), cwd=cut)
-    runs = cut / "outputs" / "s"
+    first = start(*sweep(uninterrupted, launcher), cwd=uninterrupted)
+    assert first.end(300) == 0, first.stderr
+    running = start(*sweep(stopped, launcher), cwd=stopped)
+    runs = stopped / "outputs" / "s"
     assert running.wait_until(lambda: list(runs.glob("*/checkpoints/last.ckpt")), 180), running.stderr
     running.signal(signal.SIGTERM)
     assert running.end() == 143, running.stderr
@@ -170,11 +170,11 @@ def test_a_stopped_sweep_lists_unfinished_jobs_and_resumes_to_the_same_results(
     for name, status in statuses.items():
         assert f"{name}: {status}" in running.stderr
     assert "3 of 3 jobs did not finish (run the same command again to resume)" in running.stderr
-    again = start(*sweep(cut, launcher), cwd=cut)
+    again = start(*sweep(stopped, launcher), cwd=stopped)
     assert again.end(300) == 0, again.stderr
-    assert table(runs) == table(whole / "outputs" / "s")
+    assert table(runs) == table(uninterrupted / "outputs" / "s")
     for name in results(runs):
-        assert same_bits(bits(runs / name), bits(whole / "outputs" / "s" / name))
+        assert same_bits(bits(runs / name), bits(uninterrupted / "outputs" / "s" / name))
     tried(signals=1)
 
 

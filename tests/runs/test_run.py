@@ -75,6 +75,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
 
 def test_partial_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".last.ckpt.99999999.part").write_text("half")
-    (tmp_path / "last.ckpt").write_text("whole")
+    (tmp_path / "last.ckpt").write_text("complete")
     remove_stale_files(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

@@ -102,16 +102,16 @@ def kill_after(arguments: list[str], directory: Path, seconds: float) -> None:
 @pytest.mark.slow
 def test_a_sweep_killed_three_times_has_the_same_table_as_one_that_was_not(tmp_path: Path) -> None:
     arguments = ["experiment=ladder", "model=bigram,multihead,dropout", "trainer.max_steps=1500"]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for directory in (whole, cut):
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    for directory in (uninterrupted, killed):
         directory.mkdir()
-    assert command("train.py", *arguments, cwd=whole).returncode == 0
+    assert command("train.py", *arguments, cwd=uninterrupted).returncode == 0
     draws = random.Random(7)
     for _ in range(3):
-        kill_after(arguments, cut, draws.uniform(7, 14))
-    done = command("train.py", *arguments, cwd=cut)
+        kill_after(arguments, killed, draws.uniform(7, 14))
+    done = command("train.py", *arguments, cwd=killed)
     assert done.returncode == 0, done.stderr
-    tables = [table(directory / "outputs" / "ladder") for directory in (whole, cut)]
+    tables = [table(directory / "outputs" / "ladder") for directory in (uninterrupted, killed)]
     assert tables[0] == tables[1]
 
 

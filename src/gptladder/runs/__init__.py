@@ -1,1 +1,1 @@
-"""A run on disk: its directory, result, identity, checkpoints and export, and the published curves."""
+"""A run on disk: its directory, result, log, identity, checkpoints and export, and the published curves."""

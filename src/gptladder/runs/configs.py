@@ -73,10 +73,10 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def check_config(config: Any) -> None:
-    """Check the seed and the learning rate, which no constructor of ours receives.
+    """Check the seed and the learning rate, which no constructor checks.
 
     Args:
-        config: a whole config, or its resolved copy.
+        config: a complete config, resolved or not.
 
     Raises:
         UserError: names the key.

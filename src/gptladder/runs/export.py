@@ -35,7 +35,7 @@ def read_exported(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Metadata and weights of an export; neither file format can contain code.
 
     Raises:
-        UserError: a file is missing, damaged, or not one of ours.
+        UserError: a file is missing, damaged, or not an export.
     """
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: name a file that scripts/export.py wrote")

@@ -168,7 +168,7 @@ class _Copy:
             self.terminal.flush()
 
     def end(self) -> None:
-        """Copy no more; who keeps this stream goes on writing to the terminal."""
+        """Stop copying; who keeps this stream still writes to the terminal."""
         if self._line and self._log is not None:
             self._log.append(self._line)
         self._log = None
