@@ -1,4 +1,4 @@
-"""How far counting gets without a network: ``python scripts/ngram.py [--order N ...] [--text FILE | --run DIR]``."""
+"""The n-gram baseline: ``python scripts/ngram.py [--order N ...] [--text FILE | --run DIR]``."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
 
     from gptladder.data.tokenizer import Tokenizer
 
-BLOCK_SIZE = 8  # of all rungs but the last
+BLOCK_SIZE = 8  # of all rungs but `gpt`
 HEADING = "order  context  exact val loss  bits/char  in blocks of {:<4} seconds"
 LINE = "{order:>5}  {context:>7}  {val_loss:>14.4f}  {val_bits_per_char:>9.4f}  {in_blocks:>16.4f} {seconds:>7.2f}"
 
 
 def main() -> None:
-    """Print the exact loss of counts of each order, made and measured on the splits of the rungs."""
-    parser = ArgumentParser(description="How far counting gets without a network, measured as the rungs are.")
+    """Print the exact loss of an n-gram model of each order, on the splits of the rungs."""
+    parser = ArgumentParser(description="The exact loss of n-gram models, which count instead of training a network.")
     parser.add_argument(
-        "--order", type=int, nargs="+", default=range(1, 7), help="each sees one token less (default 1 to 6)"
+        "--order", type=int, nargs="+", default=range(1, 7), help="n, of the n-gram models (default: 1 to 6)"
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--text", type=Path, help="a UTF-8 file instead of Tiny Shakespeare, in characters, split 90/10"
+        "--text", type=Path, help="a UTF-8 file instead of Tiny Shakespeare, by characters, split 90/10"
     )
     source.add_argument("--run", type=Path, help="a run directory: its text, split, tokenizer and block size")
-    parser.add_argument("--json", action="store_true", help="print one JSON object an order")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per order")
     arguments = parser.parse_args()
 
-    train, val, tokenizer, block_size = measured_on(arguments.text, arguments.run)
-    rows = [figures(order, train, val, tokenizer, block_size) for order in arguments.order]
+    train, val, tokenizer, block_size = load_splits(arguments.text, arguments.run)
+    rows = [evaluate_order(train, val, tokenizer, block_size) for order in arguments.order]
     if arguments.json:
         print("\n".join(map(json.dumps, rows)))
         return
     print(HEADING.format(block_size))
     print("\n".join(LINE.format(**row) for row in rows))
-    print("context: tokens before every prediction, fewer only at the start of the split;")
-    print(f"in blocks: cut as a rung of block_size {block_size} sees it, from 1 token to {block_size}")
+    print("context: tokens before each prediction, except at the start of the split;")
+    print(f"in blocks: 1 to {block_size} tokens of context, as for a rung with block_size={block_size}")
 
 
-def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, Tokenizer, int]:
-    """Training and validation split, their tokenizer, and the block size to compare with."""
+def load_splits(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, Tokenizer, int]:
+    """The tokens of the training and the validation split, their tokenizer, and the block size to compare with."""
     from gptladder.data.text import open_corpus, tiny_shakespeare_corpus
     from gptladder.data.token_cache import encode_splits
     from gptladder.data.tokenizer import CharTokenizer
@@ -60,16 +60,16 @@ def measured_on(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, To
     return *encode_splits(*splits, tokenizer, cache=False), tokenizer, BLOCK_SIZE
 
 
-def figures(order: int, train: Tensor, val: Tensor, tokenizer: Tokenizer, block_size: int) -> dict[str, float]:
-    """What one order comes to, and how long it takes to count and to measure."""
+def evaluate_order(order: int, train: Tensor, val: Tensor, tokenizer: Tokenizer, block_size: int) -> dict[str, float]:
+    """The exact loss of one order, and the seconds to count and to evaluate."""
     from gptladder.evaluation.loss import bits_per_char
     from gptladder.evaluation.ngram import NGram
     from gptladder.system.threads import single_thread
 
     with single_thread():
         started = time.perf_counter()
-        counts = NGram(train, order=order, vocab_size=tokenizer.vocab_size)
-        loss = counts.loss(val)
+        ngram = NGram(train, order=order, vocab_size=tokenizer.vocab_size)
+        loss = ngram.loss(val)
         seconds = time.perf_counter() - started
     return {
         "order": order,
@@ -77,7 +77,7 @@ def figures(order: int, train: Tensor, val: Tensor, tokenizer: Tokenizer, block_
         "val_loss": loss,
         "val_bits_per_char": bits_per_char(loss, tokens_per_char=len(val) / len(tokenizer.decode(val))),
         "block_size": block_size,
-        "in_blocks": counts.loss(val, block_size=block_size),
+        "in_blocks": ngram.loss(val, block_size=block_size),
         "seconds": seconds,
     }
 

@@ -1,4 +1,4 @@
-"""Tables, pictures and a page of a directory of runs: ``python scripts/report.py outputs/ladder``."""
+"""Write the report of a directory of runs: ``python scripts/report.py outputs/ladder``."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from gptladder.cli.main import ArgumentParser, run_script
 
 
 def main() -> None:
-    """Print the table and the paths of what was written."""
-    parser = ArgumentParser(description="Tables, pictures and a page of all runs in a directory, finished or not.")
-    parser.add_argument("directory", type=Path, help="where runs are, at any depth")
-    parser.add_argument("--out", type=Path, help="where to write (default: into the directory itself)")
+    """Print the table and the paths of the files."""
+    parser = ArgumentParser(description="Tables, charts and a page of all runs in a directory, finished or not.")
+    parser.add_argument("directory", type=Path, help="where the runs are, at any depth")
+    parser.add_argument("--out", type=Path, help="where to write (default: DIRECTORY)")
     arguments = parser.parse_args()
 
     from rich.console import Console

@@ -20,7 +20,7 @@ def test_every_token_but_the_first_is_predicted_once(n_tokens: int, block_size: 
     generator = torch.Generator().manual_seed(n_tokens)
     net, tokens = Bigram(vocab_size=5, block_size=block_size), torch.randint(5, (n_tokens,), generator=generator)
     with torch.no_grad():
-        # A bigram looks at one token only, so that where the blocks begin cannot matter.
+        # A bigram sees one token only, so that the offsets of the windows make no difference.
         expected = F.cross_entropy(net(tokens[None, :-1])[0], tokens[1:]).item()
     assert exact_loss(net, tokens, block_size=block_size) == pytest.approx(expected, rel=1e-5)
 
@@ -32,19 +32,19 @@ def test_a_text_with_nothing_to_predict_is_a_user_error(n_tokens: int) -> None:
 
 
 def test_a_uniform_prediction_has_the_loss_of_its_vocabulary() -> None:
-    blind = math.log(64)
-    assert bits_per_char(blind, tokens_per_char=1.0) == pytest.approx(6)
-    assert bits_per_char(blind, tokens_per_char=0.5) == pytest.approx(3)
-    assert perplexity(blind) == pytest.approx(64)
+    loss = math.log(64)
+    assert bits_per_char(loss, tokens_per_char=1.0) == pytest.approx(6)
+    assert bits_per_char(loss, tokens_per_char=0.5) == pytest.approx(3)
+    assert perplexity(loss) == pytest.approx(64)
 
 
-def test_perplexity_has_no_upper_end() -> None:
+def test_perplexity_overflows_to_infinity_and_keeps_nan() -> None:
     assert perplexity(1e6) == math.inf
     assert math.isnan(perplexity(math.nan))
 
 
-def test_measuring_a_run_does_not_wait_for_lightning() -> None:
-    measuring = "gptladder.evaluation.loss, gptladder.runs.checkpoint, gptladder.evaluation.ngram, gptladder.report.analysis_page"
-    code = f"import sys, {measuring}; print('torch' in sys.modules, 'lightning' in sys.modules)"
+def test_evaluation_does_not_import_lightning() -> None:
+    modules = "gptladder.evaluation.loss, gptladder.runs.checkpoint, gptladder.evaluation.ngram, gptladder.report.analysis_page"
+    code = f"import sys, {modules}; print('torch' in sys.modules, 'lightning' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]

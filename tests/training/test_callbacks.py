@@ -13,7 +13,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gptladder.data.datamodule import TextDataModule
-from gptladder.evaluation.attention_maps import CELL, MARGIN, TITLE, draw
+from gptladder.evaluation.attention_maps import CELL, MARGIN, TITLE, draw_heads
 from gptladder.model.attention import attention_weights
 from gptladder.training.build import build_datamodule, build_module
 from gptladder.training.callbacks.samples import sample
@@ -92,13 +92,13 @@ def test_a_map_is_a_small_picture_of_every_head(run_dir: Path) -> None:
 
 @pytest.mark.parametrize(("n_heads", "grid"), [(1, (1, 1)), (2, (2, 1)), (4, (2, 2)), (6, (3, 2))])
 def test_heads_stand_in_a_grid_near_to_a_square(n_heads: int, grid: tuple[int, int]) -> None:
-    image = draw(torch.ones(n_heads, 2, 2).tril(), ["a", "b"])
+    image = draw_heads(torch.ones(n_heads, 2, 2).tril(), ["a", "b"])
     side = MARGIN + 2 * CELL
     assert image.size == (grid[0] * side + MARGIN, grid[1] * (side + TITLE) + MARGIN // 2)
 
 
 def test_a_cell_is_the_darker_the_more_it_is_read_and_the_future_is_white() -> None:
-    image = draw(torch.tensor([[[1.0, 0.0], [0.3, 0.7]]]), ["a", "b"]).convert("L")
+    image = draw_heads(torch.tensor([[[1.0, 0.0], [0.3, 0.7]]]), ["a", "b"]).convert("L")
 
     def shade(row: int, column: int) -> int:
         place = MARGIN + column * CELL + CELL // 2, TITLE + MARGIN + row * CELL + CELL // 2
@@ -111,7 +111,7 @@ def test_a_cell_is_the_darker_the_more_it_is_read_and_the_future_is_white() -> N
 
 @pytest.mark.parametrize("label", [" ", "\n", "\t", "\x00", "é", "🙂"])
 def test_any_character_can_label_a_map(label: str) -> None:
-    labelled, blank = (draw(torch.ones(1, 1, 1), [text]) for text in (label, ""))
+    labelled, blank = (draw_heads(torch.ones(1, 1, 1), [text]) for text in (label, ""))
     assert labelled.tobytes() != blank.tobytes()
 
 

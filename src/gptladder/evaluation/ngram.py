@@ -1,13 +1,13 @@
-"""How far counting gets without a network: what followed each short context, and how often.
+"""The n-gram baseline: how well counting alone predicts, without a network.
 
-An n-gram predicts a token from the ``n - 1`` before it. Witten and Bell (1991) say how far to trust what was counted:
-a context ``h`` seen ``c(h)`` times with ``t(h)`` different successors leaves the share ``t(h) / (c(h) + t(h))`` to
-the context that is one token shorter,
+An n-gram model predicts a token from the ``n - 1`` before it. It is smoothed as by Witten and Bell (1991): a context
+``h`` that was seen ``c(h)`` times, with ``t(h)`` different successors, gives the weight ``t(h) / (c(h) + t(h))`` to the
+prediction of the context ``h'`` that is one token shorter,
 
     p(w | h) = (c(h, w) + t(h) * p(w | h')) / (c(h) + t(h)),
 
-down to no context at all, which leaves its own share to the uniform distribution over the vocabulary. A context that
-was never seen leaves everything.
+down to the empty context, which is smoothed with the uniform distribution over the vocabulary. A context that was
+never seen gives all weight to the shorter one.
 """
 
 from __future__ import annotations
@@ -22,95 +22,95 @@ from gptladder.system.errors import UserError
 
 
 @dataclass(frozen=True)
-class Successors:
-    """What followed every context of one length in the training split.
+class NGramCounts:
+    """The counts of every context of one length, and of what followed it, in the training split.
 
-    A context and its successor are one number, ``context * V + token``. Its place among the sorted ``keys`` is in turn
-    the number of the context that is one token longer, so that no number outgrows 64 bits, whatever the vocabulary.
-    Every tensor ends in one entry more, which is where -1, "never seen", leads: a key out of reach, and zeros.
+    An n-gram is one number, ``context * V + token``. Its index in the sorted ``ngrams`` is in turn the number of the
+    context that is one token longer, so that no number overflows 64 bits, whatever the vocabulary size. Every tensor
+    has one more entry at the end for the index -1, "never seen": an unreachable n-gram, and counts of zero.
     """
 
-    keys: Tensor  # (K + 1,) int64, sorted
-    counts: Tensor  # (K + 1,) how often: c(h, w)
-    totals: Tensor  # one a context: c(h)
-    kinds: Tensor  # one a context: t(h)
+    ngrams: Tensor  # (K + 1,) int64, sorted
+    counts: Tensor  # (K + 1,) c(h, w)
+    totals: Tensor  # per context: c(h)
+    n_successors: Tensor  # per context: t(h)
 
     @classmethod
-    def of(cls, keys: Tensor, counts: Tensor, *, vocab_size: int, n_contexts: int) -> Self:
-        contexts = keys // vocab_size
+    def of(cls, ngrams: Tensor, counts: Tensor, *, vocab_size: int, n_contexts: int) -> Self:
+        contexts = ngrams // vocab_size
         return cls(
-            torch.cat([keys, torch.tensor([torch.iinfo(torch.int64).max])]),
+            torch.cat([ngrams, torch.tensor([torch.iinfo(torch.int64).max])]),
             torch.cat([counts, torch.tensor([0])]),
             torch.bincount(contexts, weights=counts.double(), minlength=n_contexts + 1),
             torch.bincount(contexts, minlength=n_contexts + 1),
         )
 
-    def find(self, keys: Tensor) -> Tensor:
-        """The places of some keys; -1 for what was never seen."""
-        places = torch.searchsorted(self.keys, keys)
-        return places.where(self.keys[places] == keys, -1)
+    def find(self, ngrams: Tensor) -> Tensor:
+        """The indices of some n-grams; -1 for those that were never seen."""
+        indices = torch.searchsorted(self.ngrams, ngrams)
+        return indices.where(self.ngrams[indices] == ngrams, -1)
 
-    def interpolated(self, contexts: Tensor, grams: Tensor, shorter: Tensor) -> Tensor:
-        """Probabilities with this context, given those with the shorter one."""
-        total, kinds = self.totals[contexts], self.kinds[contexts]
-        # Without a total there is nothing to go by: the context is new, or stood only at the very end.
-        return ((self.counts[grams] + kinds * shorter) / (total + kinds)).where(total > 0, shorter)
+    def interpolate(self, contexts: Tensor, ngrams: Tensor, shorter: Tensor) -> Tensor:
+        """The probabilities with this context, given those with the shorter one."""
+        total, n_successors = self.totals[contexts], self.n_successors[contexts]
+        # The total is zero for a context that is new, or that was only seen at the very end of the text.
+        return ((self.counts[ngrams] + n_successors * shorter) / (total + n_successors)).where(total > 0, shorter)
 
 
 class NGram:
-    """The counts of a text, of all orders up to one.
+    """An n-gram model: the counts of a text for all orders up to ``order``.
 
     Args:
         tokens: the training split, ``(N,)`` token numbers.
-        order: ``n``, at least 1; an order sees ``n - 1`` tokens.
+        order: ``n``, at least 1; the context is ``n - 1`` tokens long.
         vocab_size: ``V``.
 
     Raises:
-        UserError: there is no such order.
+        UserError: the order is below 1.
     """
 
     def __init__(self, tokens: Tensor, *, order: int, vocab_size: int) -> None:
         if order < 1:
-            raise UserError(f"order={order} must be at least 1, which looks at no token before")
+            raise UserError(f"order={order} must be at least 1 (1 = unigram)")
         self.vocab_size = vocab_size
-        self.levels: list[Successors] = []
-        contexts, n_contexts = torch.zeros(len(tokens), dtype=torch.long), 1  # of no token: there is one
-        for shorter in range(order):
-            keys = contexts * vocab_size + tokens[shorter:]
-            keys, grams, counts = torch.unique(keys, return_inverse=True, return_counts=True)
-            self.levels.append(Successors.of(keys, counts, vocab_size=vocab_size, n_contexts=n_contexts))
-            contexts, n_contexts = grams[:-1], len(keys)
+        self.orders: list[NGramCounts] = []
+        contexts, n_contexts = torch.zeros(len(tokens), dtype=torch.long), 1  # the one empty context
+        for context_length in range(order):
+            ngrams = contexts * vocab_size + tokens[context_length:]
+            ngrams, indices, counts = torch.unique(ngrams, return_inverse=True, return_counts=True)
+            self.orders.append(NGramCounts.of(ngrams, counts, vocab_size=vocab_size, n_contexts=n_contexts))
+            contexts, n_contexts = indices[:-1], len(ngrams)
 
     def probabilities(self, tokens: Tensor, *, block_size: int | None = None) -> Tensor:
-        """How likely each token but the first was, given those before it.
+        """The probability of each token but the first, given those before it.
 
         Args:
             tokens: ``(N,)``.
-            block_size: cut the text into consecutive blocks as the rungs see it: the first prediction of a block has
-                one token before it, the last ``block_size``. Without it a prediction sees all that its order can use,
-                and only the start of the text sees less.
+            block_size: cut the text into consecutive blocks, as for the exact loss of a rung: the first prediction of
+                a block has one token of context, the last ``block_size``. By default every prediction has the full
+                context of the order, except at the start of the text.
 
         Returns:
             ``(N - 1,)`` float64.
         """
         tokens = tokens.long()
-        place = torch.arange(max(len(tokens) - 1, 0))
-        n_seen = 1 + (place if block_size is None else place % block_size)  # tokens that a prediction may use
-        p = torch.full(n_seen.shape, 1 / self.vocab_size, dtype=torch.float64)
+        position = torch.arange(max(len(tokens) - 1, 0))
+        n_available = 1 + (position if block_size is None else position % block_size)  # tokens of context
+        p = torch.full(n_available.shape, 1 / self.vocab_size, dtype=torch.float64)
         contexts = torch.zeros_like(tokens)  # the number of the context that ends before each token
-        for length, level in enumerate(self.levels):
-            grams = level.find(contexts * self.vocab_size + tokens).where(contexts >= 0, -1)
-            p = level.interpolated(contexts[1:].where(n_seen >= length, -1), grams[1:], p)
-            contexts = grams.roll(1)
+        for context_length, counts in enumerate(self.orders):
+            ngrams = counts.find(contexts * self.vocab_size + tokens).where(contexts >= 0, -1)
+            p = counts.interpolate(contexts[1:].where(n_available >= context_length, -1), ngrams[1:], p)
+            contexts = ngrams.roll(1)
             contexts[:1] = -1
         return p
 
     def loss(self, tokens: Tensor, *, block_size: int | None = None) -> float:
-        """The exact loss: mean nats of every token but the first, as a rung is measured.
+        """The exact loss, as a rung is evaluated: the mean over every token but the first, in nats.
 
         Raises:
             UserError: there is nothing to predict.
         """
         if len(tokens) < 2:
-            raise UserError(f"a text of {len(tokens)} tokens has none to predict: give at least two")
+            raise UserError(f"the text has {len(tokens)} tokens; at least 2 are needed, one of them to predict")
         return float(-self.probabilities(tokens, block_size=block_size).log().mean())

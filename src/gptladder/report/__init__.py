@@ -1,17 +1,23 @@
-"""The report: what a directory of runs came to, from their records alone."""
+"""The report: tables, charts and one HTML page, made from run directories alone."""
+# ruff: noqa: E402
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
-from gptladder.report.charts import curves, ladder, png
-from gptladder.report.collect import collect
-from gptladder.report.counting import yardstick
-from gptladder.report.page import html
-from gptladder.report.rows import Row, arranged
-from gptladder.report.tables import comma_separated, fitted, latex, markdown
+# Before the first import of matplotlib, which announces that it builds a font cache; Hydra's root logger would print it.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)
+
+from gptladder.report.aggregate import Row, group_runs, shared_settings
+from gptladder.report.charts import plot_curves, plot_ladder, to_png
+from gptladder.report.load_runs import load_runs
+from gptladder.report.ngram_baseline import compute_ngram_baseline
+from gptladder.report.page import render_page
+from gptladder.report.tables import csv_table, latex_table, markdown_table, terminal_table
 from gptladder.system.errors import UserError
 from gptladder.system.files import write_files
 
@@ -21,38 +27,43 @@ FILES = ("table.md", "table.csv", "table.tex", "curves.png", "ladder.png", "repo
 
 
 def write_report(directory: Path, out: Path | None = None) -> list[Row]:
-    """Write tables, pictures and page of all runs in ``directory``, at any depth.
+    """Write tables, charts and page of all runs in ``directory``, at any depth.
 
     Args:
-        directory: where runs are; some may still be running.
-        out: where the ``FILES`` go; into ``directory`` itself if not given.
+        directory: where the runs are; some may still be running.
+        out: where the ``FILES`` go; ``directory`` itself by default.
+
+    Returns:
+        The rows of the table.
 
     Raises:
         UserError: there is no such directory, or no run in it.
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise UserError(f"there is no directory {directory}: name one that holds runs")
-    rows = arranged(collect(directory))
+        raise UserError(f"{directory} is not a directory: name one that contains runs")
+    rows = group_runs(load_runs(directory))
     if not rows:
-        raise UserError(f"there is no run in {directory}: no result.json in it was written by train.py")
-    counts = yardstick(rows)
+        raise UserError(f"no runs found in {directory}: train.py writes a result.json for each")
+    baseline = compute_ngram_baseline(rows)
     title = directory.resolve().name
-    made = {
-        "table.md": markdown(rows, note=counts.note).encode(),
-        "table.csv": comma_separated(rows).encode(),
-        "table.tex": latex(rows).encode(),
-        "curves.png": png(curves(rows)),
-        "ladder.png": png(ladder(rows, counts)),
-        "report.html": html(rows, title=title, yardstick=counts).encode(),
+    files = {
+        "table.md": markdown_table(rows, note=baseline.note).encode(),
+        "table.csv": csv_table(rows).encode(),
+        "table.tex": latex_table(rows).encode(),
+        "curves.png": to_png(plot_curves(rows)),
+        "ladder.png": to_png(plot_ladder(rows, baseline)),
+        "report.html": render_page(rows, title=title, baseline=baseline).encode(),
     }
-    write_files(made, out or directory)
+    write_files(files, out or directory)
     return rows
 
 
 def show_report(rows: list[Row], console: Console) -> None:
-    """Print the table, as many of its columns as the console is wide, and what went wrong."""
-    console.print(fitted(rows, console))
+    """Print the table, with as many of its columns as fit the console, and the errors of failed runs."""
+    console.print(terminal_table(rows, console.width))
+    if settings := shared_settings(rows):
+        console.print(Text(f"all runs: {' '.join(settings)}", "dim"))
     for row in rows:
-        for reading in row.failures:
-            console.print(f"{reading.status.upper()} {reading.name}: {reading.last_line}", style="red", markup=False)
+        for run in row.failures:
+            console.print(Text(f"{run.status.upper()} {row.run_name(run)}: {run.error_summary}", "red"))

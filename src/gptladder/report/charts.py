@@ -1,4 +1,4 @@
-"""The two pictures: how the loss of each rung falls, and where it ends."""
+"""The two charts: the loss of every row over the steps, and the last loss of every row."""
 
 from __future__ import annotations
 
@@ -10,116 +10,114 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gptladder.report.colours import shades
-from gptladder.report.counting import Yardstick
-from gptladder.report.curves import Point, measured_curve, published_curve
-from gptladder.report.rows import Row, Spread
+from gptladder.report.aggregate import MeanStd, Row
+from gptladder.report.curves import CurvePoint, mean_curve, published_curve
+from gptladder.report.ngram_baseline import NGramBaseline
+from gptladder.report.palette import palette
 
-INK, FAINT, HAIR = "#1f2937", "#6b7280", "#d1d5db"
-LINE = 0.24  # inches of a label
+TEXT_COLOR, MUTED_COLOR, GRID_COLOR = "#1f2937", "#6b7280", "#d1d5db"
+LABEL_HEIGHT = 0.24  # inches
 DOTTED = (0, (0.1, 2.4))
-CROWD = 40  # rows: of more, nobody could read all the names and figures
-LONGEST = 12  # letters of a name that can stand level
+MAX_LABELED_ROWS = 40  # labels and values of more rows would overlap
+MAX_LEVEL_LABEL = 12  # characters; longer labels are slanted
+MAX_LABEL = 40  # characters; longer labels are shortened
 
 
-class End(NamedTuple):
-    """Where a curve ends, to be named there."""
+class CurveEnd(NamedTuple):
+    """The last point of a curve, and the label to print next to it."""
 
     label: str
-    colour: str
+    color: str
     step: int
     loss: float
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a file."""
+def to_png(figure: Figure) -> bytes:
+    """Render a figure as the content of a PNG file."""
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
     return file.getvalue()
 
 
-def curves(rows: list[Row]) -> Figure:
-    """The val estimate of all rows against steps: mean and band over seeds, the published curve dotted."""
-    figure, axes = canvas(
-        "val estimate, nats a character", "published: dotted", 11, max(6.5, LINE * min(len(rows), CROWD) + 1)
-    )
-    drawn: list[tuple[End, list[Point]]] = []
-    for row, colour in zip(rows, shades(len(rows)), strict=True):
-        if points := measured_curve(row):
-            _draw_curve(axes, points, published_curve(row), colour)
-            drawn.append((End(row.label, colour, points[-1].step, points[-1].mean), points))
-    axes.set_xlabel("step", color=FAINT, loc="left")
-    axes.grid(axis="y", color=HAIR, linewidth=0.5)
+def plot_curves(rows: list[Row]) -> Figure:
+    """Plot the val estimate over the steps: the mean of the seeds with a band of one standard deviation."""
+    height = max(6.5, LABEL_HEIGHT * min(len(rows), MAX_LABELED_ROWS) + 1)
+    figure, axes = new_chart("val estimate, nats per token", "published: dotted", 11, height)
+    drawn: list[tuple[CurveEnd, list[CurvePoint]]] = []
+    for row, color in zip(rows, palette(len(rows)), strict=True):
+        if points := mean_curve(row):
+            _draw_curve(axes, points, published_curve(row), color)
+            drawn.append((CurveEnd(_shorten(row.label), color, points[-1].step, points[-1].mean), points))
+    axes.set_xlabel("step", color=MUTED_COLOR, loc="left")
+    axes.grid(axis="y", color=GRID_COLOR, linewidth=0.5)
     if drawn:
-        _frame(axes, [points for _, points in drawn])
-        _name(axes, [end for end, _ in drawn])
+        _set_limits(axes, [points for _, points in drawn])
+        _label_curves(axes, [end for end, _ in drawn])
     return figure
 
 
-def ladder(rows: list[Row], yardstick: Yardstick | None = None) -> Figure:
-    """The last val estimate of each row as a step, its spread over seeds, the published figure as a ring.
+def plot_ladder(rows: list[Row], baseline: NGramBaseline | None = None) -> Figure:
+    """Plot the last val estimate of each row as a step, with its standard deviation and the published value.
 
-    Across them all lies what counting alone comes to.
+    A dashed line across the chart is the n-gram baseline.
     """
-    figure, axes = canvas(
-        "last val estimate, nats a character", "published: ring", min(max(6.0, 0.95 * len(rows)), 0.95 * CROWD), 5
-    )
-    spreads = [row.spread("val_estimate") if row.finished else None for row in rows]
-    steps = [spread if spread and math.isfinite(spread.mean) else None for spread in spreads]
-    for place, (row, step, colour) in enumerate(zip(rows, steps, shades(len(rows)), strict=True)):
-        below = steps[place - 1] if place else None
-        if below and step:
-            axes.plot([place - 0.5] * 2, [below.mean, step.mean], color=HAIR, linewidth=1, zorder=1)
-        if step:
-            _draw_step(axes, place, step, colour, figure_above=len(rows) <= CROWD)
+    width = min(max(6.0, 0.95 * len(rows)), 0.95 * MAX_LABELED_ROWS)
+    figure, axes = new_chart("last val estimate, nats per token", "published: ring", width, 5)
+    means = [row.mean_std("val_estimate") if row.finished else None for row in rows]
+    losses = [mean if mean and math.isfinite(mean.mean) else None for mean in means]
+    for x, (row, loss, color) in enumerate(zip(rows, losses, palette(len(rows)), strict=True)):
+        previous = losses[x - 1] if x else None
+        if previous and loss:
+            axes.plot([x - 0.5] * 2, [previous.mean, loss.mean], color=GRID_COLOR, linewidth=1, zorder=1)
+        if loss:
+            _draw_step(axes, x, loss, color, with_value=len(rows) <= MAX_LABELED_ROWS)
             if row.published:
-                axes.plot(place, row.published[1], "o", mfc="white", mec=colour, mew=1.6, markersize=7, zorder=3)
+                axes.plot(x, row.published[1], "o", mfc="white", mec=color, mew=1.6, markersize=7, zorder=3)
         else:
-            axes.text(
-                place, 0.5, row.status, transform=axes.get_xaxis_transform(), ha="center", color=FAINT, fontsize=8
-            )
-    _name_steps(axes, [row.label for row in rows])
+            above_axis = axes.get_xaxis_transform()
+            axes.text(x, 0.5, row.status, transform=above_axis, ha="center", color=MUTED_COLOR, fontsize=8)
+    _label_steps(axes, [_shorten(row.label) for row in rows])
     axes.margins(y=0.18)
-    if yardstick and yardstick.loss is not None:
-        _draw_yardstick(axes, yardstick.label, yardstick.loss)
+    if baseline and baseline.loss is not None:
+        _draw_baseline(axes, baseline.label, baseline.loss)
     return figure
 
 
-def _draw_curve(axes: Axes, points: list[Point], dots: list[tuple[int, float]], colour: str) -> None:
+def _draw_curve(axes: Axes, points: list[CurvePoint], dots: list[tuple[int, float]], color: str) -> None:
     steps, means = [point.step for point in points], [point.mean for point in points]
     low, high = ([point.mean + sign * point.std for point in points] for sign in (-1, 1))
-    axes.fill_between(steps, low, high, color=colour, alpha=0.22, linewidth=0)
-    axes.plot(steps, means, color=colour, linewidth=1.3, marker="o" if len(points) == 1 else "")
+    axes.fill_between(steps, low, high, color=color, alpha=0.22, linewidth=0)
+    axes.plot(steps, means, color=color, linewidth=1.3, marker="o" if len(points) == 1 else "")
     if dots:
-        axes.plot(*zip(*dots, strict=True), color=colour, linestyle=DOTTED, linewidth=3.2, dash_capstyle="round")
+        axes.plot(*zip(*dots, strict=True), color=color, linestyle=DOTTED, linewidth=3.2, dash_capstyle="round")
 
 
-def _draw_step(axes: Axes, place: int, step: Spread, colour: str, *, figure_above: bool) -> None:
-    axes.plot([place - 0.5, place + 0.5], [step.mean] * 2, color=colour, linewidth=3, solid_capstyle="butt", zorder=2)
-    if step.std is not None:
-        axes.errorbar(place, step.mean, step.std, color=colour, capsize=4, linewidth=1.4)
-    if figure_above:
-        top = (place, step.mean + (step.std or 0))
-        axes.annotate(f"{step.mean:.3f}", top, (0, 8), textcoords="offset points", ha="center", color=INK)
+def _draw_step(axes: Axes, x: int, loss: MeanStd, color: str, *, with_value: bool) -> None:
+    axes.plot([x - 0.5, x + 0.5], [loss.mean] * 2, color=color, linewidth=3, solid_capstyle="butt", zorder=2)
+    if loss.std is not None:
+        axes.errorbar(x, loss.mean, loss.std, color=color, capsize=4, linewidth=1.4)
+    if with_value:
+        top = (x, loss.mean + (loss.std or 0))
+        axes.annotate(f"{loss.mean:.3f}", top, (0, 8), textcoords="offset points", ha="center", color=TEXT_COLOR)
 
 
-def _name_steps(axes: Axes, labels: list[str]) -> None:
-    """Names level where they are short, slanted where they are long, upright in a crowd."""
-    level = len(labels) <= CROWD and max(map(len, labels)) <= LONGEST
-    slant = 0 if level else 30 if len(labels) <= CROWD else 90
+def _label_steps(axes: Axes, labels: list[str]) -> None:
+    """Short labels are horizontal, long ones slanted, and very many of them vertical."""
+    level = len(labels) <= MAX_LABELED_ROWS and max(map(len, labels)) <= MAX_LEVEL_LABEL
+    slant = 0 if level else 30 if len(labels) <= MAX_LABELED_ROWS else 90
     axes.set_xticks(range(len(labels)), labels, rotation=slant, ha="right" if slant == 30 else "center")
     axes.set_xlim(-0.6, len(labels) - 0.4)
 
 
-def _draw_yardstick(axes: Axes, label: str, loss: float) -> None:
-    axes.axhline(loss, color=FAINT, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
-    # At the left, where the first rungs are far above it.
-    words, at = f"{label}  {loss:.3f}", axes.get_yaxis_transform()
-    axes.annotate(words, (0.01, loss), (0, 4), xycoords=at, textcoords="offset points", color=FAINT, fontsize=9.5)
+def _draw_baseline(axes: Axes, label: str, loss: float) -> None:
+    axes.axhline(loss, color=MUTED_COLOR, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
+    # At the left, where the first rungs are far above the line.
+    text, at = f"{label}  {loss:.3f}", axes.get_yaxis_transform()
+    axes.annotate(text, (0.01, loss), (0, 4), xycoords=at, textcoords="offset points", color=MUTED_COLOR, fontsize=9.5)
 
 
-def _frame(axes: Axes, drawn: list[list[Point]]) -> None:
-    """Show where the curves part: the first fall from chance is the same for all and would take half the height."""
+def _set_limits(axes: Axes, drawn: list[list[CurvePoint]]) -> None:
+    """Show where the curves differ: the first drop from chance level is common to all and would take half the height."""
     ends = [points[-1].mean for points in drawn]
     starts = max(points[0].mean for points in drawn)
     lowest = min(point.mean - point.std for points in drawn for point in points)
@@ -129,49 +127,57 @@ def _frame(axes: Axes, drawn: list[list[Point]]) -> None:
     axes.set_xlim(0, max(points[-1].step for points in drawn) or 1)
 
 
-def _name(axes: Axes, ends: list[End]) -> None:
-    """Name every curve at the right edge, as near to its end as its neighbours allow; in a crowd, the best."""
+def _label_curves(axes: Axes, ends: list[CurveEnd]) -> None:
+    """Label the curves at the right edge, each as near to its end as its neighbors allow; of too many, the best."""
     low, high = axes.get_ylim()
     height = axes.get_figure().get_size_inches()[1]  # type: ignore[union-attr]
-    apart = 0.8 * LINE / height * (high - low)
+    distance = 0.8 * LABEL_HEIGHT / height * (high - low)
     edge = axes.get_xlim()[1]
-    ranked = sorted(ends, key=lambda end: end.loss)[:CROWD]
-    for end, at in zip(ranked, _spaced([end.loss for end in ranked], apart), strict=True):
+    ranked = sorted(ends, key=lambda end: end.loss)[:MAX_LABELED_ROWS]
+    for end, at in zip(ranked, _spread_out([end.loss for end in ranked], distance), strict=True):
         axes.plot(
             [end.step, edge * 1.012, edge * 1.03],
             [end.loss, end.loss, at],
-            color=end.colour,
+            color=end.color,
             linewidth=0.6,
             alpha=0.7,
             clip_on=False,
         )
-        axes.text(edge * 1.036, at, f"{end.label}  {end.loss:.3f}", color=end.colour, va="center", fontsize=9.5)
+        axes.text(edge * 1.036, at, f"{end.label}  {end.loss:.3f}", color=end.color, va="center", fontsize=9.5)
 
 
-def _spaced(heights: list[float], apart: float) -> list[float]:
-    """Rising numbers moved as little as it takes to be ``apart``: groups that touch are centred on their mean."""
+def _spread_out(heights: list[float], distance: float) -> list[float]:
+    """Move ascending numbers as little as needed to be ``distance`` apart: groups are centered on their mean."""
     groups: list[list[float]] = []
     for height in heights:
         groups.append([height])
-        while (
-            len(groups) > 1
-            and _centre(groups[-1]) - _centre(groups[-2]) < apart * (len(groups[-1]) + len(groups[-2])) / 2
-        ):
+        while len(groups) > 1 and _overlap(groups[-2], groups[-1], distance):
             groups[-2:] = [groups[-2] + groups[-1]]
-    return [_centre(group) + apart * (index - (len(group) - 1) / 2) for group in groups for index in range(len(group))]
+    return [
+        _mean(group) + distance * (index - (len(group) - 1) / 2) for group in groups for index in range(len(group))
+    ]
 
 
-def _centre(group: list[float]) -> float:
+def _overlap(lower: list[float], upper: list[float], distance: float) -> bool:
+    return _mean(upper) - _mean(lower) < distance * (len(lower) + len(upper)) / 2
+
+
+def _mean(group: list[float]) -> float:
     return sum(group) / len(group)
 
 
-def canvas(title: str, legend: str, width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty chart in inches, with what it shows on its left shoulder and how on its right."""
+def _shorten(label: str) -> str:
+    """Both ends of a label that is too long for a chart."""
+    return label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL // 2]}…{label[1 - MAX_LABEL // 2 :]}"
+
+
+def new_chart(title: str, legend: str, width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty chart in inches, with the title at its upper left and the legend at its upper right."""
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title, loc="left", fontsize=12, color=INK, pad=14)
-    axes.set_title(legend, loc="right", fontsize=9.5, color=FAINT, pad=14)
+    axes.set_title(title, loc="left", fontsize=12, color=TEXT_COLOR, pad=14)
+    axes.set_title(legend, loc="right", fontsize=9.5, color=MUTED_COLOR, pad=14)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(HAIR)
-    axes.tick_params(length=0, colors=FAINT, labelsize=9.5)
+    axes.spines["bottom"].set_color(GRID_COLOR)
+    axes.tick_params(length=0, colors=MUTED_COLOR, labelsize=9.5)
     return figure, axes

@@ -1,4 +1,4 @@
-"""The page: everything in one file that needs no network."""
+"""The HTML page: the whole report in one file that needs no network."""
 
 from __future__ import annotations
 
@@ -8,60 +8,61 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from gptladder.report.colours import shades
-from gptladder.report.counting import Yardstick
-from gptladder.report.curves import measured_curve, published_curve
-from gptladder.report.maps import attention_maps
-from gptladder.report.rows import Row
+from gptladder.report.aggregate import Row, shared_settings
+from gptladder.report.attention import attention_images
+from gptladder.report.curves import mean_curve, published_curve
+from gptladder.report.ngram_baseline import NGramBaseline
+from gptladder.report.palette import palette
 from gptladder.report.tables import COLUMNS
 
-MEASURES = {"val_estimate": "val estimate", "val_loss": "exact val loss", "train_estimate": "train estimate"}
+CHART_METRICS = {"val_estimate": "val estimate", "val_loss": "exact val loss", "train_estimate": "train estimate"}
 
 
-def html(rows: list[Row], *, title: str, yardstick: Yardstick | None = None) -> str:
-    """The whole report; what runs and texts say is escaped wherever it appears."""
-    return template("page.html.j2").render(
+def render_page(rows: list[Row], *, title: str, baseline: NGramBaseline | None = None) -> str:
+    """The whole page; every text from a run is escaped wherever it appears."""
+    return load_template("page.html.j2").render(
         title=title,
         rows=rows,
         columns=COLUMNS,
-        colours=dict(zip((row.label for row in rows), shades(len(rows)), strict=True)),
-        maps=attention_maps(rows),
-        measures=MEASURES,
-        lines=_lines(rows),
-        yardstick=yardstick,
-        origins=_origins(rows),
+        colors=dict(zip((row.label for row in rows), palette(len(rows)), strict=True)),
+        shared=shared_settings(rows),
+        attention=attention_images(rows),
+        metrics=CHART_METRICS,
+        lines=_chart_lines(rows),
+        baseline=baseline,
+        commands=_commands(rows),
         plotly=get_plotlyjs(),
     )
 
 
-def _lines(rows: list[Row]) -> list[dict[str, Any]]:
-    """What the page's chart draws, for each row and measure."""
+def _chart_lines(rows: list[Row]) -> list[dict[str, Any]]:
+    """The curves of each row, by metric."""
     return [
         {
             "label": row.label,
-            "colour": colour,
-            "measured": {key: [tuple(vars(point).values()) for point in measured_curve(row, key)] for key in MEASURES},
-            "published": {key: published_curve(row, key) for key in MEASURES},
+            "color": color,
+            "measured": {key: [tuple(vars(point).values()) for point in mean_curve(row, key)] for key in CHART_METRICS},
+            "published": {key: published_curve(row, key) for key in CHART_METRICS},
         }
-        for row, colour in zip(rows, shades(len(rows)), strict=True)
+        for row, color in zip(rows, palette(len(rows)), strict=True)
     ]
 
 
-def _origins(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
-    """Which command, with which versions, made which runs."""
-    origins: dict[tuple[str, str], list[str]] = {}
+def _commands(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
+    """The names of the runs by the command that started them and the versions that it ran with."""
+    commands: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        for run in row.readings:
+        for run in row.runs:
             if command := run.result.get("command"):
                 versions = run.result.get("versions") or {}
-                said = ", ".join(f"{name} {version}" for name, version in versions.items())
-                origins.setdefault((command, said), []).append(run.name)
-    return origins
+                text = ", ".join(f"{name} {version}" for name, version in versions.items())
+                commands.setdefault((command, text), []).append(row.run_name(run))
+    return commands
 
 
 @cache
-def template(name: str) -> Template:
-    """A page to be filled in, where whatever is filled in is escaped."""
+def load_template(name: str) -> Template:
+    """A template of this package, which escapes everything that is inserted."""
     loader = PackageLoader("gptladder.report", package_path="")
     return Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.text import Text
 
-from gptladder.report.changes import changes, said_shortly
+from gptladder.report.config_diff import config_diff, summarize
 from gptladder.runs.configs import first_comment, sorted_by_inheritance
 from gptladder.runs.published import published
 from gptladder.tour.console import TourConsole
@@ -37,7 +37,7 @@ def load_rungs(conf: Path) -> list[Rung]:
     with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
         configs = [_compose(file.stem) for file in files]
     return [
-        Rung(file.stem, first_comment(file), said_shortly(changes(previous, config)), _last_val_estimate(file.stem))
+        Rung(file.stem, first_comment(file), summarize(config_diff(previous, config)), _last_val_estimate(file.stem))
         for file, previous, config in zip(files, [{}, *configs], configs, strict=False)
     ]
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gptladder.evaluation.attention_maps import DEEP, MIDDLE, PALE
-from gptladder.report.charts import FAINT, HAIR, INK
-from gptladder.report.colours import shades
+from gptladder.report.charts import GRID_COLOR, MUTED_COLOR, TEXT_COLOR
+from gptladder.report.palette import palette
 
 BLUES = LinearSegmentedColormap.from_list("weights", [[part / 255 for part in c] for c in (PALE, MIDDLE, DEEP)])
 MAX_NUMBERED_ROWS = 10  # a heatmap with more rows does not print its values
@@ -43,7 +43,7 @@ def plot_bars(labels: Sequence[str], panels: Mapping[str, Sequence[float]]) -> F
     """Plot vertical bars, one panel per series, on a common scale."""
     figure = _new_figure(max(2.7 * len(panels), 0.19 * len(labels) * len(panels)), 3.2)
     for axes, (title, values), color in zip(
-        _subplots(figure, len(panels), share_y=True), panels.items(), shades(len(panels)), strict=True
+        _subplots(figure, len(panels), share_y=True), panels.items(), palette(len(panels)), strict=True
     ):
         _set_title(axes, title)
         axes.bar(range(len(values)), values, color=color, width=0.7)
@@ -59,13 +59,13 @@ def plot_lines(title: str, lines: Mapping[str, Sequence[float]], *, xlabel: str,
     axes = figure.subplots()
     _set_title(axes, title)
     axes.set_yscale("log" if log else "linear")
-    for (name, values), color in zip(lines.items(), shades(len(lines)), strict=True):
+    for (name, values), color in zip(lines.items(), palette(len(lines)), strict=True):
         axes.plot(values, color=color, linewidth=0.8 if len(values) > 10 else 1.8, label=name)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=HAIR, linewidth=0.5)
-    axes.set_xlabel(xlabel, color=FAINT, loc="right")
+    axes.grid(axis="y", color=GRID_COLOR, linewidth=0.5)
+    axes.set_xlabel(xlabel, color=MUTED_COLOR, loc="right")
     if len(lines) > 1:
-        axes.legend(frameon=False, labelcolor=INK)
+        axes.legend(frameon=False, labelcolor=TEXT_COLOR)
     return figure
 
 
@@ -77,7 +77,7 @@ def plot_examples(rows: Sequence[tuple[Sequence[str], str]], title: str) -> Figu
     _set_title(axes, title)
     axes.axis("off")
     context_box = {"boxstyle": "round,pad=0.32", "lw": 1.2, "ec": BLUES(0.55), "fc": BLUES(0.12)}
-    target_box = context_box | {"ec": shades(3)[2], "fc": "white"}
+    target_box = context_box | {"ec": palette(3)[2], "fc": "white"}
     for row, (context, target) in enumerate(rows):
         for column, character in enumerate([*context, target]):
             style = context_box if column < len(context) else target_box
@@ -92,8 +92,8 @@ def plot_rungs(names: Sequence[str], losses: Sequence[float], title: str) -> Fig
     figure = _new_figure(7.5, 0.36 * len(names) + 0.9)
     axes = figure.subplots()
     _set_title(axes, title)
-    bars = axes.barh(names, losses, color=shades(len(names)), height=0.66)
-    axes.bar_label(bars, fmt="%.3f", padding=4, color=INK, fontsize=9)
+    bars = axes.barh(names, losses, color=palette(len(names)), height=0.66)
+    axes.bar_label(bars, fmt="%.3f", padding=4, color=TEXT_COLOR, fontsize=9)
     axes.invert_yaxis()
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_xticks([])
@@ -105,7 +105,7 @@ def _print_values(axes: Axes, matrix: Tensor) -> None:
     for row, values in enumerate(matrix.tolist()):
         for column, value in enumerate(values):
             if value:
-                color = "white" if value > half else INK
+                color = "white" if value > half else TEXT_COLOR
                 axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
 
 
@@ -118,6 +118,6 @@ def _subplots(figure: Figure, n: int, *, share_y: bool = False) -> list[Axes]:
 
 
 def _set_title(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.tick_params(length=0, colors=FAINT, labelsize=9)
-    axes.spines[:].set_color(HAIR)
+    axes.set_title(title, loc="left", fontsize=10, color=TEXT_COLOR)
+    axes.tick_params(length=0, colors=MUTED_COLOR, labelsize=9)
+    axes.spines[:].set_color(GRID_COLOR)

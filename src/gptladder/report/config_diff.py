@@ -1,4 +1,4 @@
-"""What differs between two configs, as a reader of the ladder would say it."""
+"""The differences between two configs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from gptladder.runs.configs import flatten
 
-# What is learnt and on what; where a run writes and how it is shown is nobody's ablation.
+# What determines a result. Where a run writes, and what it displays, does not.
 GROUPS = ("model", "data", "tokenizer", "optimizer", "scheduler", "trainer", "hardware")
 ABSENT = "absent"
 
@@ -22,11 +22,11 @@ class Change:
     after: str
 
 
-def changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
-    """Every key of the recipe that two configs do not agree on, in the order of the groups; none if one is unknown."""
+def config_diff(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
+    """Every key with different values in two configs, in the order of the groups; empty if either config is."""
     if not before or not after:
         return []
-    old, new = _recipe(before), _recipe(after)
+    old, new = _flat_values(before), _flat_values(after)
     return [
         Change(key, old.get(key, ABSENT), new.get(key, ABSENT))
         for key in {**new, **old}
@@ -34,12 +34,12 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
     ]
 
 
-def said_shortly(changed: list[Change]) -> str:
-    """``n_head 1 → 4, lr 0.01 → 0.001``; of what comes with another class only its sizes."""
-    return ", ".join(filter(None, map(_shortly, changed)))
+def summarize(changes: list[Change]) -> str:
+    """``n_head 1 → 4, lr 0.01 → 0.001``; of the keys that are new with another class only the sizes."""
+    return ", ".join(filter(None, map(_summarize, changes)))
 
 
-def _shortly(change: Change) -> str:
+def _summarize(change: Change) -> str:
     name = change.key.rpartition(".")[2]
     if change.after == ABSENT:
         return ""
@@ -50,11 +50,11 @@ def _shortly(change: Change) -> str:
     return f"{name} {change.before} → {change.after}"
 
 
-def _recipe(config: dict[str, Any]) -> dict[str, str]:
-    parts = {group: config[group] for group in GROUPS if isinstance(config.get(group), dict)}
-    return {key: _text(value) for key, value in flatten(parts)}
+def _flat_values(config: dict[str, Any]) -> dict[str, str]:
+    groups = {group: config[group] for group in GROUPS if isinstance(config.get(group), dict)}
+    return {key: _format_value(value) for key, value in flatten(groups)}
 
 
-def _text(value: Any) -> str:
-    """As YAML says it."""
+def _format_value(value: Any) -> str:
+    """As YAML writes it."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

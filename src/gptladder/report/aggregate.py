@@ -1,0 +1,250 @@
+"""Aggregate runs into rows: runs that differ only in their seed share one row of the table."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from math import hypot, sqrt
+
+from gptladder.report.config_diff import Change, config_diff, summarize
+from gptladder.report.load_runs import RunRecord
+from gptladder.report.student_t import critical_value, p_value
+from gptladder.runs.configs import CONF, sorted_by_inheritance
+from gptladder.runs.naming import job_name
+
+
+@dataclass(frozen=True)
+class MeanStd:
+    """A mean over seeds; ``std`` is the sample standard deviation, ``None`` with one seed."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> MeanStd | None:
+        """``None`` without any value."""
+        numbers = [float(value) for value in values if value is not None]
+        if not numbers:
+            return None
+        mean = sum(numbers) / len(numbers)  # statistics.mean raises on infinite values
+        n = len(numbers)
+        std = hypot(*(number - mean for number in numbers)) / sqrt(n - 1) if n > 1 else None
+        return cls(mean, std, n)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The difference of the exact loss between two rows, seed by seed: what depends on the seed alone cancels.
+
+    ``error`` is the standard error of the mean. The interval and the p-value are Student's, with n - 1 degrees of
+    freedom; with one seed there are none.
+    """
+
+    mean: float
+    error: float | None
+    n: int
+
+    @cached_property
+    def half_width(self) -> float | None:
+        """Half the width of the 95 % confidence interval."""
+        return None if self.error is None else critical_value(0.05, self.n - 1) * self.error
+
+    @property
+    def p(self) -> float | None:
+        """The probability of a difference at least this large, in either direction, if there is none."""
+        if self.error is None:
+            return None
+        if not self.error:  # exactly the same difference with every seed
+            return float(self.mean == 0)
+        return p_value(self.mean / self.error, self.n - 1)
+
+    @property
+    def within_noise(self) -> bool | None:
+        """Whether the 95 % confidence interval contains zero; ``None`` with one seed."""
+        return None if self.half_width is None else abs(self.mean) <= self.half_width
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs with one name, and the row that they are compared with.
+
+    ``name`` has all settings of the runs, ``label`` only those that not all runs of the report share.
+    """
+
+    name: str
+    label: str
+    runs: tuple[RunRecord, ...]
+    reference: Row | None
+
+    @property
+    def rung(self) -> str:
+        return self.runs[0].rung
+
+    @cached_property
+    def finished(self) -> tuple[RunRecord, ...]:
+        return tuple(run for run in self.runs if run.status == "finished")
+
+    @property
+    def representative(self) -> tuple[RunRecord, ...]:
+        """The runs whose values the row shows: the finished ones or, if there are none, all."""
+        return self.finished or self.runs
+
+    @property
+    def failures(self) -> list[RunRecord]:
+        return [run for run in self.runs if run.status == "failed"]
+
+    @property
+    def verdicts(self) -> set[str]:
+        return {str(run.result["published"].get("verdict")) for run in self._compared}
+
+    @property
+    def status(self) -> str:
+        """The verdict over the finished runs, and the number of others by status."""
+        verdict = "DRIFT" if "DRIFT" in self.verdicts else "MATCH" if "MATCH" in self.verdicts else "finished"
+        others = Counter(run.status.upper() for run in self.runs if run not in self.finished)
+        if not self.finished and len(others) == 1:
+            return next(iter(others))
+        counted = [f"{n} of {len(self.runs)} {status}" for status, n in sorted(others.items())]
+        return ", ".join([verdict, *counted] if self.finished else counted)
+
+    @property
+    def published(self) -> tuple[float, float] | None:
+        """The published train and val estimate of this recipe."""
+        losses = (run.result["published"] for run in self._compared)
+        return next(((loss["train"], loss["val"]) for loss in losses), None)
+
+    @property
+    def max_difference(self) -> float | None:
+        """The largest difference from the published curve, over all points and seeds."""
+        return max((run.result["published"]["max_abs_diff"] for run in self._compared), default=None)
+
+    @cached_property
+    def description(self) -> str:
+        """What the rung or the ablation is, in a sentence; empty if unknown."""
+        return self.runs[0].description
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """The keys of the config that differ from the reference."""
+        return config_diff(self.reference.runs[0].config, self.runs[0].config) if self.reference else []
+
+    @property
+    def changed_keys(self) -> str:
+        """The same in one line."""
+        return summarize(self.changes)
+
+    @cached_property
+    def what_changed(self) -> str:
+        """The description of a rung or ablation; of a row that differs by other overrides, what they change."""
+        if self.reference is None:
+            return self.description
+        run, other = self.runs[0], self.reference.runs[0]
+        settings = [
+            override
+            for key, override in run.settings.items()
+            if key != "ablation" and other.settings.get(key) != override
+        ]
+        if (run.rung, run.ablation) == (other.rung, other.ablation):
+            return self.changed_keys or " ".join(settings)
+        if not self.description:
+            return self.changed_keys
+        return f"{self.description} ({' '.join(settings)})" if settings else self.description
+
+    @property
+    def difference(self) -> PairedDifference | None:
+        """The exact loss minus that of the reference: negative is better.
+
+        ``None`` if the tokenizers differ: losses per token are then not comparable.
+        """
+        if self.reference is None or len(self._tokenizers | self.reference._tokenizers) > 1:
+            return None
+        losses, reference_losses = (
+            {run.seed: run.number("val_loss") for run in row.finished} for row in (self, self.reference)
+        )
+        pairs = [(loss, reference_losses[seed]) for seed, loss in losses.items() if seed in reference_losses]
+        spread = MeanStd.of(a - b for a, b in pairs if a is not None and b is not None)
+        if spread is None:
+            return None
+        return PairedDifference(spread.mean, None if spread.std is None else spread.std / sqrt(spread.n), spread.n)
+
+    @property
+    def sample(self) -> str:
+        """The sample of the first run that has one."""
+        return next((run.sample for run in self.representative if run.sample), "")
+
+    def mean_std(self, key: str) -> MeanStd | None:
+        """The mean of a value of ``result.json`` over the runs of the row."""
+        return MeanStd.of(run.number(key) for run in self.representative)
+
+    def run_name(self, run: RunRecord) -> str:
+        """The name of one run of the row."""
+        return self.label if run.seed is None else f"{self.label}, seed {run.seed}"
+
+    @property
+    def _tokenizers(self) -> set[str]:
+        """The tokenizers of the runs that have a recorded config."""
+        return {str(run.config["tokenizer"]) for run in self.runs if "tokenizer" in run.config}
+
+    @property
+    def _compared(self) -> list[RunRecord]:
+        return [run for run in self.finished if run.result.get("published")]
+
+
+def group_runs(records: Iterable[RunRecord]) -> list[Row]:
+    """Group runs into rows, in the order of the sweep, then of the ladder.
+
+    A row is compared with the row before it; variants of a rung with the first row of that rung, and the next rung
+    with that row too, so that no comparison mixes two changes.
+    """
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(record.label, []).append(record)
+    order = {path.stem: index for index, path in enumerate(sorted_by_inheritance(CONF / "model"))}
+
+    def position(name: str) -> tuple[float, int, str, str]:
+        rung = groups[name][0].rung
+        return min(record.job for record in groups[name]), order.get(rung, len(order)), rung, name
+
+    labels = _short_labels(groups)
+    rows: list[Row] = []
+    base: Row | None = None
+    for name in sorted(groups, key=position):
+        row = Row(name, labels[name], tuple(sorted(groups[name], key=lambda record: _seed_order(record.seed))), base)
+        rows.append(row)
+        if base is None or row.rung != base.rung:
+            base = row
+    return rows
+
+
+def shared_settings(rows: list[Row]) -> list[str]:
+    """The overrides that the labels of the rows leave out, because all runs share them."""
+    if all(row.label == row.name for row in rows):
+        return []
+    return _shared_overrides(run for row in rows for run in row.runs)
+
+
+def _short_labels(groups: dict[str, list[RunRecord]]) -> dict[str, str]:
+    """The name of each group without the settings that all runs share; the full names if short ones would collide."""
+    shared = _shared_overrides(record for group in groups.values() for record in group)
+    labels = {}
+    for name in groups:
+        labels[name] = name
+        for override in shared:
+            part = job_name("", [override])  # "-max_steps40"
+            labels[name] = re.sub(rf"{re.escape(part)}(?=-|$)", "", labels[name], count=1)
+    return labels if len(groups) > 1 and len(set(labels.values())) == len(labels) else {name: name for name in groups}
+
+
+def _shared_overrides(records: Iterable[RunRecord]) -> list[str]:
+    settings = [record.settings for record in records if record.overrides is not None]
+    first = settings[0] if settings else {}
+    return [override for key, override in first.items() if all(other.get(key) == override for other in settings)]
+
+
+def _seed_order(seed: int | str | None) -> tuple[bool, int, str]:
+    """Integers by size; the seed of a job that was refused because of it comes after them."""
+    return (False, seed, "") if isinstance(seed, int) else (True, 0, str(seed))
