@@ -20,8 +20,8 @@ TOKENS = torch.arange(200, dtype=torch.uint8)
 
 
 def test_targets_are_the_next_tokens() -> None:
-    blocks = RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None)
-    x, y = next(iter(blocks))
+    batches = RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None)
+    x, y = next(iter(batches))
     assert x.shape == y.shape == (4, 8)
     assert x.dtype == y.dtype == torch.int64
     assert torch.equal(x + 1, y)
@@ -29,8 +29,8 @@ def test_targets_are_the_next_tokens() -> None:
 
 def test_random_batches_are_those_of_the_lecture() -> None:
     torch.manual_seed(1337)
-    blocks = iter(RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None))
-    drawn = [next(blocks)[0] for _ in range(3)]
+    batches = iter(RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None))
+    drawn = [next(batches)[0] for _ in range(3)]
     torch.manual_seed(1337)
     for x in drawn:
         offsets = torch.randint(len(TOKENS) - 8, (4,))
@@ -46,8 +46,8 @@ def test_an_estimate_draws_the_offsets_of_200_small_batches() -> None:
 
 
 def test_random_offsets_cover_the_split_up_to_its_end() -> None:
-    blocks = iter(RandomBatches(TOKENS[:11], block_size=8, batch_size=64, generator=None))
-    x, _ = next(blocks)
+    batches = iter(RandomBatches(TOKENS[:11], block_size=8, batch_size=64, generator=None))
+    x, _ = next(batches)
     assert set(x[:, 0].tolist()) == {0, 1, 2}
 
 
@@ -56,11 +56,11 @@ def shuffled(**options: Any) -> ShuffledBatches:
 
 
 def test_shuffled_batches_cover_the_split_before_any_window_repeats() -> None:
-    blocks = shuffled()
-    shown = torch.cat([blocks.offsets for _ in islice(blocks, 12)])  # three epochs of 24 blocks
+    batches = shuffled()
+    shown = torch.cat([batches.offsets for _ in islice(batches, 12)])  # three epochs of 24 windows
     epochs = [sorted(epoch.tolist()) for epoch in shown.split(24)]
     assert all(epoch == list(range(epoch[0], 200 - 8, 8))[:24] for epoch in epochs)
-    assert len({epoch[0] for epoch in epochs}) > 1  # each is cut elsewhere
+    assert len({epoch[0] for epoch in epochs}) > 1  # each starts at another offset
     assert shown[:24].tolist() != epochs[0]
     assert all(torch.equal(x + 1, y) and x.shape == (6, 8) for x, y in islice(shuffled(), 12))
 
@@ -74,8 +74,8 @@ def test_shuffled_batches_resume_at_any_position(first: int) -> None:
 
 @pytest.mark.parametrize("length", [9, 10, 16, 17])
 def test_shuffled_batches_of_a_short_split_reach_every_offset(length: int) -> None:
-    places = torch.cat([x[:, 0] for x, _ in islice(shuffled(tokens=TOKENS[:length]), 60)])
-    assert set(places.tolist()) == set(range(min(8, length - 8)))
+    offsets = torch.cat([x[:, 0] for x, _ in islice(shuffled(tokens=TOKENS[:length]), 60)])
+    assert set(offsets.tolist()) == set(range(min(8, length - 8)))
 
 
 def test_shuffled_batches_can_be_limited_to_a_few_windows() -> None:
@@ -125,10 +125,10 @@ def test_ranks_divide_one_estimate() -> None:
     def draw(rank: int, world_size: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(5)
         options = {"block_size": 8, "batch_size": 4, "n_batches": 5, "generator": generator}
-        blocks = EstimateBatches(TOKENS, **options, rank=rank, world_size=world_size)
-        batches = [x for x, _ in blocks]
-        assert len(blocks) == len(batches)
-        return torch.cat(batches).tolist()
+        batches = EstimateBatches(TOKENS, **options, rank=rank, world_size=world_size)
+        windows = [x for x, _ in batches]
+        assert len(windows) == len(batches)
+        return torch.cat(windows).tolist()
 
     assert sorted(draw(0, 2) + draw(1, 2)) == sorted(draw(0, 1))
 
@@ -138,7 +138,7 @@ def test_a_large_vocabulary_gives_smaller_batches() -> None:
     few, many = (list(SequentialBatches(tokens, block_size=8, vocab_size=size)) for size in (65, 50_257))
     assert max(x.numel() for x, _ in few) == TOKENS_PER_FORWARD
     assert max(x.numel() for x, _ in many) * 50_257 <= 2**24
-    assert torch.equal(*(torch.cat([y.flatten() for _, y in blocks]) for blocks in (few, many)))
+    assert torch.equal(*(torch.cat([y.flatten() for _, y in batches]) for batches in (few, many)))
 
 
 @pytest.mark.parametrize("n_batches", [1, 3, 10])

@@ -1,84 +1,137 @@
-"""Claims about splits and streams."""
+"""The data module: splits, loaders, and streams of random numbers."""
 
 from typing import Any
 
 import pytest
 import torch
 
+from gptladder.data.batches import SequenceLengthWarmup
 from gptladder.data.datamodule import STREAMS, TextDataModule
-from gptladder.data.tokenizer import CharTokenizer
 from gptladder.system.errors import UserError
 
 
-def data(**changes: Any) -> TextDataModule:
-    arguments = {
-        "path": None,
-        "tokenizer": CharTokenizer.from_text,
-        "split": 0.9,
-        "block_size": 8,
-        "batch_size": 4,
-        "stream": "published",
-        "estimate_batches": 200,
-        "seed": 1337,
-    }
-    return TextDataModule(**{**arguments, **changes})
+def build_data(**options: Any) -> TextDataModule:
+    return TextDataModule(**{"batch_size": 4, **options})
 
 
-def test_shakespeare_is_split_as_in_the_lecture() -> None:
-    shakespeare = data()
-    assert shakespeare.tokenizer.vocab_size == 65
-    assert (len(shakespeare.train_tokens), len(shakespeare.val_tokens)) == (1_003_854, 111_540)
-    assert shakespeare.train_tokens.dtype == torch.uint8
-    assert shakespeare.corpus_sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+def test_defaults_are_tiny_shakespeare_split_as_in_the_lecture() -> None:
+    data = TextDataModule()
+    assert data.tokenizer.vocab_size == 65
+    assert (len(data.train_tokens), len(data.val_tokens)) == (1_003_854, 111_540)
+    assert data.train_tokens.dtype == torch.uint8
+    assert data.corpus_sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    assert (data.batch_size, data.block_size, data.stream, data.estimate_batches) == (32, 8, "published", 200)
 
 
-def test_an_independent_stream_is_deaf_to_the_global_one() -> None:
-    def first(noise: int) -> torch.Tensor:
-        independent = data(stream="independent")
-        torch.manual_seed(noise)
-        return next(independent.train_batches())[0]
+def test_loaders_give_pairs_of_tokens_and_next_tokens() -> None:
+    data = build_data(estimate_batches=3)
+    train, *val = data.train_dataloader(), *data.val_dataloader()
+    assert len(train) == len(data.train_tokens) // (4 * 8)  # one epoch has as many tokens as the split
+    for loader in (train, *val):
+        x, y = next(iter(loader))
+        assert x.shape == y.shape
+        assert x.dtype == y.dtype == torch.int64
+        assert torch.equal(x[:, 1:], y[:, :-1])
+    n_tokens = [sum(y.numel() for _, y in loader) for loader in val]
+    assert n_tokens == [3 * 4 * 8, 3 * 4 * 8, len(data.val_tokens) - 1]
 
-    assert torch.equal(first(1), first(2))
+
+def test_the_published_stream_is_the_global_generator() -> None:
+    data = build_data(estimate_batches=3)
+    torch.manual_seed(5)
+    batches = [x for loader in data.val_dataloader()[:2] for x, _ in loader]
+    batches.append(next(data.train_batches())[0])
+    torch.manual_seed(5)
+    for x, tokens in zip(batches, (data.train_tokens, data.val_tokens, data.train_tokens), strict=True):
+        offsets = torch.randint(len(tokens) - 8, (len(x),))
+        assert torch.equal(x, torch.stack([tokens[i : i + 8].long() for i in offsets]))
 
 
-def test_an_independent_stream_is_deaf_to_how_often_one_evaluates() -> None:
-    def second(evaluations: int) -> torch.Tensor:
-        independent = data(stream="independent")
-        blocks = independent.train_batches()
-        next(blocks)
-        for _ in range(evaluations):
-            for part in independent.val_dataloader()[:2]:
-                list(part)
-        return next(blocks)[0]
+@pytest.mark.parametrize("stream", ["independent", "shuffled"])
+def test_other_streams_do_not_depend_on_the_global_generator(stream: str) -> None:
+    def draw(seed: int) -> list[torch.Tensor]:
+        data = build_data(stream=stream, estimate_batches=2)
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        batches = [next(data.train_batches())[0], *(x for x, _ in data.val_dataloader()[0])]
+        assert torch.equal(torch.get_rng_state(), before)
+        return batches
 
-    assert torch.equal(second(0), second(2))
+    assert all(map(torch.equal, draw(1), draw(2)))
+
+
+@pytest.mark.parametrize("stream", ["independent", "shuffled"])
+def test_evaluations_do_not_change_the_batches_of_other_streams(stream: str) -> None:
+    def second_batch(n_evaluations: int) -> torch.Tensor:
+        data = build_data(stream=stream)
+        batches = data.train_batches()
+        next(batches)
+        for _ in range(n_evaluations):
+            for loader in data.val_dataloader()[:2]:
+                list(loader)
+        return next(batches)[0]
+
+    assert torch.equal(second_batch(0), second_batch(2))
+
+
+@pytest.mark.parametrize("warmup", [None, {4: 5, 2: 2}])
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_restored_stream_continues_with_the_same_batches(stream: str, warmup: dict[int, int] | None) -> None:
+    torch.manual_seed(2)
+    source = build_data(stream=stream, sequence_length_warmup=warmup)
+    for _ in range(3):
+        next(source.train_batches())
+    list(source.val_dataloader()[0])
+    state = source.state_dict()
+
+    def draw(data: TextDataModule) -> list[torch.Tensor]:
+        return [next(data.train_batches())[0] for _ in range(4)] + [x for x, _ in data.val_dataloader()[0]]
+
+    expected = draw(source)
+    torch.manual_seed(99)
+    restored = build_data(stream=stream, sequence_length_warmup=warmup)
+    restored.load_state_dict(state)
+    actual = draw(restored)
+    assert [x.shape for x in actual] == [x.shape for x in expected]
+    assert all(map(torch.equal, actual, expected))
+    assert restored.state_dict()["n_drawn"] == 7
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_a_restored_stream_draws_on_as_if_never_stopped(stream: str) -> None:
-    torch.manual_seed(2)
-    source = data(stream=stream)
-    list(source.val_dataloader()[0])
-    state = source.state_dict()
-    expected = next(source.train_batches())[0]
-    torch.manual_seed(99)
-    restored = data(stream=stream)
-    restored.load_state_dict(state)
-    assert torch.equal(next(restored.train_batches())[0], expected)
+def test_training_batches_come_from_the_windows_to_overfit(stream: str) -> None:
+    batches = build_data(stream=stream, overfit_windows=2).train_batches()
+    windows = torch.cat([next(batches)[0] for _ in range(10)])
+    assert len(windows.unique(dim=0)) == 2
+
+
+def test_sequence_length_warmup_cuts_training_windows() -> None:
+    batches = build_data(sequence_length_warmup={4: 1}).train_batches()
+    assert isinstance(batches, SequenceLengthWarmup)
+    assert [next(batches)[0].shape for _ in range(2)] == [(8, 4), (4, 8)]
+
+
+def test_a_batch_must_be_divisible_by_the_processes() -> None:
+    data = build_data(batch_size=6)
+    data.check_divisible(3)
+    with pytest.raises(UserError, match=r"data.batch_size=6 is not divisible by the 4 processes: use a multiple of 4"):
+        data.check_divisible(4)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("options", "words"),
     [
         ({"batch_size": 0}, "data.batch_size=0"),
+        ({"estimate_batches": 0}, "data.estimate_batches=0"),
+        ({"overfit_windows": 0}, "data.overfit_windows=0"),
         ({"split": 1.0}, "data.split=1.0"),
         ({"split": "half"}, "data.split=half"),
         ({"stream": "mixed"}, "data.stream=mixed"),
+        ({"cache": True}, "data.cache=True"),
         ({"sequence_length_warmup": {5: 10}}, "data.sequence_length_warmup={5: 10}"),
         ({"sequence_length_warmup": {4: 0}}, "data.sequence_length_warmup={4: 0}"),
         ({"block_size": 200_000}, "model.block_size=200000"),
     ],
 )
-def test_settings_out_of_range_are_named(changes: dict[str, Any], words: str) -> None:
+def test_invalid_options_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        data(**changes)
+        build_data(**options)

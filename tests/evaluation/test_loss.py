@@ -25,9 +25,9 @@ def test_every_token_but_the_first_is_predicted_once(n_tokens: int, block_size: 
     assert exact_loss(net, tokens, block_size=block_size) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("n_tokens", [0, 1])
-def test_a_text_with_nothing_to_predict_is_a_user_error(n_tokens: int) -> None:
-    with pytest.raises(UserError, match=f"the text has {n_tokens} token"):
+@pytest.mark.parametrize(("n_tokens", "words"), [(0, "0 tokens; at least 2"), (1, "1 token; at least 2")])
+def test_a_text_with_nothing_to_predict_is_a_user_error(n_tokens: int, words: str) -> None:
+    with pytest.raises(UserError, match=f"the text has {words}"):
         exact_loss(Bigram(vocab_size=5, block_size=4), torch.zeros(n_tokens, dtype=torch.long), block_size=4)
 
 
@@ -44,7 +44,8 @@ def test_perplexity_overflows_to_infinity_and_keeps_nan() -> None:
 
 
 def test_evaluation_does_not_import_lightning() -> None:
-    modules = "gptladder.evaluation.loss, gptladder.runs.checkpoint, gptladder.evaluation.ngram, gptladder.report.analysis_page"
-    code = f"import sys, {modules}; print('torch' in sys.modules, 'lightning' in sys.modules)"
+    modules = ["evaluation.loss", "runs.checkpoint", "evaluation.ngram", "report.analysis_page"]
+    imports = ", ".join(f"gptladder.{module}" for module in modules)
+    code = f"import sys, {imports}; print('torch' in sys.modules, 'lightning' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
