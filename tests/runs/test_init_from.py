@@ -1,4 +1,4 @@
-"""Runs that start from other runs: what they take over, and what is refused."""
+"""Runs with initial weights from another run: what they load, and what is refused."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 
 from gptladder.data.text import tiny_shakespeare
 from gptladder.data.tokenizer import CharTokenizer
@@ -16,16 +17,16 @@ from helpers.configs import command, trained
 
 FEW = ["model=multihead", "trainer.val_check_interval=20", "data.estimate_batches=2", "logger=none", "data=text"]
 
-pytestmark = pytest.mark.xdist_group("start")
+pytestmark = pytest.mark.xdist_group("init_from")
 
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A long text and a short one that it covers; a third with characters of its own."""
+    """A long text, a short one with the same characters, and one with other characters."""
     directory = tmp_path_factory.mktemp("texts")
-    shakespearean = tiny_shakespeare()
-    (directory / "first.txt").write_text(shakespearean[:400_000])
-    (directory / "second.txt").write_text(shakespearean[-20_000:])
+    shakespeare = tiny_shakespeare()
+    (directory / "first.txt").write_text(shakespeare[:400_000])
+    (directory / "second.txt").write_text(shakespeare[-20_000:])
     (directory / "third.txt").write_text("Où est-ce, ô naïve? " * 100)
     return directory
 
@@ -37,23 +38,23 @@ def pretrained(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def finetuned(run: Path, texts: Path, *more: str, text: str = "second", steps: int = 40) -> dict:
+def finetune(run: Path, texts: Path, *more: str, text: str = "second", steps: int = 40) -> dict:
     return trained(run, *FEW, f"data.path={texts}/{text}.txt", f"trainer.max_steps={steps}", *more)
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
+def load_weights(run: Path) -> dict[str, torch.Tensor]:
     return load_trained(run / "checkpoints/last.ckpt").net.state_dict()
 
 
 def test_pretraining_lowers_the_loss_at_equal_steps(pretrained: Path, texts: Path, tmp_path: Path) -> None:
-    scratch = finetuned(tmp_path / "scratch", texts)
-    tuned = finetuned(tmp_path / "tuned", texts, f"init_from={pretrained}")
+    scratch = finetune(tmp_path / "scratch", texts)
+    tuned = finetune(tmp_path / "tuned", texts, f"init_from={pretrained}")
     assert tuned["step"] == scratch["step"]
     assert tuned["val_loss"] < scratch["val_loss"] - 0.3
 
 
-def test_a_run_starts_where_the_other_ended(pretrained: Path, texts: Path, tmp_path: Path) -> None:
-    tuned = finetuned(tmp_path / "run", texts, f"init_from={pretrained}", steps=1)
+def test_the_first_loss_is_that_of_the_pretrained_network(pretrained: Path, texts: Path, tmp_path: Path) -> None:
+    tuned = finetune(tmp_path / "run", texts, f"init_from={pretrained}", steps=1)
     before, after = (load_trained(run / "checkpoints/last.ckpt") for run in (pretrained, tmp_path / "run"))
     loss = exact_loss(before.net, validation_tokens(after).tokens, block_size=8)
     assert tuned["curve"][0]["step"] == 0
@@ -61,30 +62,32 @@ def test_a_run_starts_where_the_other_ended(pretrained: Path, texts: Path, tmp_p
     assert after.tokenizer.state_dict() == before.tokenizer.state_dict()
 
 
-def test_an_export_is_as_good_a_start_as_the_run(pretrained: Path, texts: Path, tmp_path: Path) -> None:
+def test_an_export_gives_the_same_initial_weights_as_its_run(pretrained: Path, texts: Path, tmp_path: Path) -> None:
     done = command("scripts/export.py", "--run", str(pretrained), "--out", "export", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    by_run = finetuned(tmp_path / "a", texts, f"init_from={pretrained}", steps=2)
-    by_export = finetuned(tmp_path / "b", texts, f"init_from={tmp_path}/export/model.safetensors", steps=2)
+    by_run = finetune(tmp_path / "a", texts, f"init_from={pretrained}", steps=2)
+    by_export = finetune(tmp_path / "b", texts, f"init_from={tmp_path}/export/model.safetensors", steps=2)
     assert by_export["config_hash"] == by_run["config_hash"]
-    assert all(torch.equal(weights(tmp_path / "a")[name], tensor) for name, tensor in weights(tmp_path / "b").items())
+    assert all(
+        torch.equal(load_weights(tmp_path / "a")[name], tensor) for name, tensor in load_weights(tmp_path / "b").items()
+    )
 
 
-def test_the_start_is_part_of_what_a_run_is(pretrained: Path, texts: Path, tmp_path: Path) -> None:
-    fresh = finetuned(tmp_path / "run", texts, steps=2)
+def test_init_from_is_part_of_the_identity_of_a_run(pretrained: Path, texts: Path, tmp_path: Path) -> None:
+    fresh = finetune(tmp_path / "run", texts, steps=2)
     with pytest.raises(UserError, match=r"init_from was null and is "):
-        finetuned(tmp_path / "run", texts, f"init_from={pretrained}", steps=2)
-    assert fresh["config_hash"] != finetuned(tmp_path / "b", texts, f"init_from={pretrained}", steps=2)["config_hash"]
+        finetune(tmp_path / "run", texts, f"init_from={pretrained}", steps=2)
+    assert fresh["config_hash"] != finetune(tmp_path / "b", texts, f"init_from={pretrained}", steps=2)["config_hash"]
 
 
-def test_a_finetuned_run_is_resumed_without_the_run_it_began_from(
+def test_a_finetuned_run_resumes_when_the_pretrained_run_is_gone(
     pretrained: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gptladder.training.callbacks.text_samples import TextSamples
 
     shutil.copytree(pretrained, tmp_path / "pre")
-    start = f"init_from={tmp_path}/pre"
-    finetuned(tmp_path / "whole", texts, start)
+    init_from = f"init_from={tmp_path}/pre"
+    finetune(tmp_path / "uninterrupted", texts, init_from)
 
     def stop(_: TextSamples, trainer, __) -> None:
         if trainer.global_step == 40:
@@ -93,19 +96,18 @@ def test_a_finetuned_run_is_resumed_without_the_run_it_began_from(
     with monkeypatch.context() as patch:
         patch.setattr(TextSamples, "on_validation_end", stop)
         with pytest.raises(SystemExit):
-            finetuned(tmp_path / "parts", texts, start)
-    assert json.loads((tmp_path / "parts/result.json").read_text())["status"] == "interrupted"
+            finetune(tmp_path / "resumed", texts, init_from)
+    assert json.loads((tmp_path / "resumed/result.json").read_text())["status"] == "interrupted"
     shutil.rmtree(tmp_path / "pre")
-    finetuned(tmp_path / "parts", texts, start)
-    assert all(
-        torch.equal(weights(tmp_path / "parts")[key], value) for key, value in weights(tmp_path / "whole").items()
-    )
+    finetune(tmp_path / "resumed", texts, init_from)
+    resumed, uninterrupted = (load_weights(tmp_path / run) for run in ("resumed", "uninterrupted"))
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in uninterrupted.items())
 
 
-def test_a_union_keeps_the_rows_that_are_known_and_draws_the_others(
+def test_new_characters_get_new_embedding_rows_and_known_ones_keep_theirs(
     pretrained: Path, texts: Path, tmp_path: Path
 ) -> None:
-    finetuned(
+    finetune(
         tmp_path / "run", texts, f"init_from={pretrained}", "unknown_characters=extend", "optimizer.lr=1e-30",
         text="third", steps=1,
     )  # fmt: skip
@@ -122,7 +124,7 @@ def test_a_union_keeps_the_rows_that_are_known_and_draws_the_others(
 
 
 @pytest.mark.parametrize(
-    ("settings", "named"),
+    ("overrides", "words"),
     [
         (["model.n_embd=64"], "model.n_embd was 32 and is 64"),
         (["model.n_head=2"], "model.n_head was 4 and is 2"),
@@ -135,25 +137,30 @@ def test_a_union_keeps_the_rows_that_are_known_and_draws_the_others(
         (["init_from=TEXTS/first.txt"], "first.txt cannot be read"),
     ],
 )
-def test_a_start_that_does_not_fit_is_refused(
-    settings: list[str], named: str, pretrained: Path, texts: Path, tmp_path: Path
+def test_initial_weights_that_do_not_fit_are_refused(
+    overrides: list[str], words: str, pretrained: Path, texts: Path, tmp_path: Path
 ) -> None:
-    settings = [word.replace("TEXTS", str(texts)) for word in settings]
-    start = [] if any(word.startswith("init_from=") for word in settings) else [f"init_from={pretrained}"]
-    with pytest.raises(Exception) as mistake:  # noqa: PT011
-        finetuned(tmp_path / "run", texts, *start, *settings)
-    assert named in str(mistake.value.__cause__ or mistake.value)
+    overrides = [override.replace("TEXTS", str(texts)) for override in overrides]
+    if not any(override.startswith("init_from=") for override in overrides):
+        overrides.append(f"init_from={pretrained}")
+    with pytest.raises((UserError, InstantiationException)) as error:
+        finetune(tmp_path / "run", texts, *overrides)
+    cause = error.value.__cause__ or error.value  # Hydra wraps errors of constructors
+    assert isinstance(cause, UserError)
+    assert words in str(cause)
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-def test_dropout_may_be_added_to_finetune(texts: Path, tmp_path: Path) -> None:
+def test_a_finetuned_run_can_add_dropout(texts: Path, tmp_path: Path) -> None:
     few = [word for word in FEW if not word.startswith("model=")]
     for run, rung, *more in (("a", "layernorm"), ("b", "dropout", f"init_from={tmp_path}/a")):
         path = [f"data.path={texts}/second.txt", "trainer.max_steps=1", f"model={rung}"]
         assert trained(tmp_path / run, *few, *path, *more)["status"] == "finished"
 
 
-def test_the_command_line_takes_a_relative_start_and_says_a_mistake_in_one_line(pretrained: Path, texts: Path) -> None:
+def test_the_command_line_accepts_a_relative_path_and_reports_a_missing_run_in_one_line(
+    pretrained: Path, texts: Path
+) -> None:
     words = [*FEW, "data.path=second.txt", "trainer.max_steps=1", "hydra.run.dir=tuned"]
     shutil.copytree(pretrained, texts / "pre")
     missing = command("train.py", *words, "init_from=absent", cwd=texts)
