@@ -85,6 +85,20 @@ def test_a_non_finite_loss_fails_the_run(tmp_path: Path) -> None:
     assert "lower optimizer.lr" in done.stderr
 
 
+@pytest.mark.xdist_group("sweep")
+def test_a_finished_job_is_refused_if_its_config_changed_but_not_if_its_threads_did(tmp_path: Path) -> None:
+    arguments = ["-m", "model=bigram", *SHORT]
+    assert command("train.py", *arguments, cwd=tmp_path).returncode == 0
+    (config,) = tmp_path.glob("outputs/multirun/*/.hydra/config.yaml")
+    text = config.read_text()
+    config.write_text(text.replace("threads: auto", "threads: 7"))
+    assert command("train.py", *arguments, cwd=tmp_path).returncode == 0
+    config.write_text(text.replace("lr: 0.01", "lr: 0.5"))
+    refused = command("train.py", *arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "optimizer.lr was 0.5 and is 0.01: use fresh=true to train it again" in refused.stderr
+
+
 def kill_after(arguments: list[str], directory: Path, seconds: float) -> None:
     """Start a sweep and kill it with all its workers after some seconds."""
     process = subprocess.Popen(
