@@ -17,8 +17,8 @@ from torch.optim import AdamW
 from gptladder.data.text import tiny_shakespeare
 from gptladder.fast.adamw import FusedAdamWStep
 
-# What a clock or the command line says; everything else in a result is the same on every way to the last step.
-CIRCUMSTANCES = {"command", "git", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"}
+# What may differ between two runs of one training.
+CIRCUMSTANCES = {"command", "git", "path", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"}
 
 
 def small(directory: Path) -> tuple[str, ...]:

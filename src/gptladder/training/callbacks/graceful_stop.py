@@ -51,6 +51,7 @@ class GracefulStop(L.Callback):
         elif not self._at_validation(trainer, trainer.fit_loop.total_batch_idx + 1) and self._any_process_signaled(
             trainer
         ):
+            trainer._logger_connector.update_train_step_metrics()  # which Lightning does after this hook
             trainer.save_checkpoint(self.checkpoint, weights_only=False)
             raise SystemExit(128 + (self.signal_number or signal.SIGTERM))
 
