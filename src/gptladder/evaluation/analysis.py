@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from gptladder.data.batches import SequentialBatches
 from gptladder.model.attention import attention_weights, batch_attention_weights
-from gptladder.runs.checkpoint import Trained
 from gptladder.system.errors import UserError
 
 # The entropy of a head is a mean over this many tokens: enough for two digits, and fast.
@@ -34,11 +33,13 @@ class Analysis:
     attention: list[Tensor]  # per layer: (H, T, T) weights over the last T tokens of the prompt
 
 
-def analyze(trained: Trained, tokens: Tensor, *, prompt: Tensor) -> Analysis:
-    """Analyze a trained net on a text and a prompt.
+def analyze(net: nn.Module, tokens: Tensor, *, block_size: int, prompt: Tensor) -> Analysis:
+    """Analyze a net on a text and a prompt.
 
     Args:
+        net: in evaluation mode.
         tokens: the text to evaluate, ``(N,)``, ``N >= 2``.
+        block_size: ``T``.
         prompt: the tokens whose attention is recorded, ``(P,)``. If they are longer than a block, the attention is
             that of the last block, as in generation; the losses are those of all blocks.
 
@@ -47,7 +48,6 @@ def analyze(trained: Trained, tokens: Tensor, *, prompt: Tensor) -> Analysis:
     """
     if not len(prompt):
         raise UserError("prompt= is empty: give at least one character, or leave out --prompt for the text's start")
-    net, block_size = trained.net, trained.block_size
     losses = token_losses(net, tokens, block_size=block_size)
     return Analysis(
         tokens=tokens,

@@ -69,6 +69,8 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
         per_step = trainer.accumulate_grad_batches
         if self.restarting or trainer.should_stop or self.batch_progress.current.ready % per_step:
             return 0
+        if any(getattr(callback, "signal_number", None) for callback in trainer.callbacks):
+            return 0  # `GracefulStop` ends the run at the next step that Lightning sees
         intervals = [trainer.log_every_n_steps]
         if isinstance(trainer.val_check_batch, int):
             if trainer.val_check_batch % per_step:
