@@ -30,9 +30,9 @@ def test_targets_are_the_next_tokens() -> None:
 def test_random_batches_are_those_of_the_lecture() -> None:
     torch.manual_seed(1337)
     batches = iter(RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None))
-    drawn = [next(batches)[0] for _ in range(3)]
+    xs = [next(batches)[0] for _ in range(3)]
     torch.manual_seed(1337)
-    for x in drawn:
+    for x in xs:
         offsets = torch.randint(len(TOKENS) - 8, (4,))
         assert torch.equal(x, torch.stack([TOKENS[i : i + 8].long() for i in offsets]))
 
@@ -57,19 +57,19 @@ def shuffled(**options: Any) -> ShuffledBatches:
 
 def test_shuffled_batches_cover_the_split_before_any_window_repeats() -> None:
     batches = shuffled()
-    shown = torch.cat([batches.offsets for _ in islice(batches, 12)])  # three epochs of 24 windows
-    epochs = [sorted(epoch.tolist()) for epoch in shown.split(24)]
+    offsets = torch.cat([batches.offsets for _ in islice(batches, 12)])  # three epochs of 24 windows
+    epochs = [sorted(epoch.tolist()) for epoch in offsets.split(24)]
     assert all(epoch == list(range(epoch[0], 200 - 8, 8))[:24] for epoch in epochs)
     assert len({epoch[0] for epoch in epochs}) > 1  # each starts at another offset
-    assert shown[:24].tolist() != epochs[0]
+    assert offsets[:24].tolist() != epochs[0]
     assert all(torch.equal(x + 1, y) and x.shape == (6, 8) for x, y in islice(shuffled(), 12))
 
 
 @pytest.mark.parametrize("first", [1, 3, 4, 9, 50])
 def test_shuffled_batches_resume_at_any_position(first: int) -> None:
-    whole = [x for x, _ in islice(shuffled(batch_size=7), first + 5)]
+    uninterrupted = [x for x, _ in islice(shuffled(batch_size=7), first + 5)]
     rest = [x for x, _ in islice(shuffled(batch_size=7, n_drawn=first), 5)]
-    assert all(map(torch.equal, whole[first:], rest))
+    assert all(map(torch.equal, uninterrupted[first:], rest))
 
 
 @pytest.mark.parametrize("length", [9, 10, 16, 17])
@@ -84,17 +84,17 @@ def test_shuffled_batches_can_be_limited_to_a_few_windows() -> None:
 
 
 def test_sequence_length_warmup_cuts_the_same_tokens_into_shorter_windows() -> None:
-    whole = list(islice(shuffled(), 6))
+    full_length = list(islice(shuffled(), 6))
     cut = list(islice(SequenceLengthWarmup(shuffled(), sizes={4: 5, 2: 2}), 6))
     assert [x.shape for x, _ in cut] == [(24, 2)] * 2 + [(12, 4)] * 3 + [(6, 8)]
-    for ours, theirs in zip(cut, whole, strict=True):
+    for ours, theirs in zip(cut, full_length, strict=True):
         assert all(torch.equal(a.flatten(), b.flatten()) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_sequence_length_warmup_resumes_at_any_position() -> None:
-    whole = [x for x, _ in islice(SequenceLengthWarmup(shuffled(), sizes={4: 5}), 8)]
+    uninterrupted = [x for x, _ in islice(SequenceLengthWarmup(shuffled(), sizes={4: 5}), 8)]
     rest = [x for x, _ in islice(SequenceLengthWarmup(shuffled(n_drawn=3), sizes={4: 5}), 5)]
-    assert all(map(torch.equal, whole[3:], rest))
+    assert all(map(torch.equal, uninterrupted[3:], rest))
 
 
 @pytest.mark.parametrize("length", [9, 10, 16, 17, 18, 200])
@@ -109,15 +109,15 @@ def test_sequential_batches_predict_every_token_but_the_first_once(length: int, 
 
 
 def test_ranks_divide_one_global_batch() -> None:
-    def drawn(rank: int, world_size: int) -> torch.Tensor:
+    def random_batch(rank: int, world_size: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(5)
         options = {"block_size": 8, "batch_size": 6, "generator": generator}
         return next(iter(RandomBatches(TOKENS, **options, rank=rank, world_size=world_size)))[0]
 
-    def dealt(rank: int, world_size: int) -> torch.Tensor:
+    def shuffled_batch(rank: int, world_size: int) -> torch.Tensor:
         return next(iter(shuffled(rank=rank, world_size=world_size)))[0]
 
-    for draw in (drawn, dealt):
+    for draw in (random_batch, shuffled_batch):
         assert torch.equal(torch.cat([draw(0, 3), draw(1, 3), draw(2, 3)]), draw(0, 1))
 
 
@@ -162,5 +162,5 @@ def test_an_epoch_of_a_loader_continues_the_stream() -> None:
     epochs = [torch.cat([x for x, _ in loader]) for _ in range(2)]
     assert not torch.equal(*epochs)
     generator.manual_seed(3)
-    whole = RandomBatches(TOKENS, block_size=8, batch_size=2, generator=generator)
-    assert torch.equal(torch.cat(epochs), torch.cat([x for x, _ in islice(whole, 6)]))
+    uninterrupted = RandomBatches(TOKENS, block_size=8, batch_size=2, generator=generator)
+    assert torch.equal(torch.cat(epochs), torch.cat([x for x, _ in islice(uninterrupted, 6)]))

@@ -124,12 +124,12 @@ def test_a_run_started_on_one_path_resumes_on_the_other(
     first: str, overrides: tuple[str, ...], options: list[str], tmp_path: Path
 ) -> None:
     second = {"true": "false", "false": "true"}[first]
-    trained(tmp_path / "whole", "fast=false", *LONG, *options, *overrides)
+    trained(tmp_path / "uninterrupted", "fast=false", *LONG, *options, *overrides)
     with killed_at(14):
         trained(tmp_path / "run", f"fast={first}", *LONG, *options, *overrides)
     trained(tmp_path / "run", f"fast={second}", *LONG, *options, *overrides)
-    assert same_bits(bits(tmp_path / "run"), bits(tmp_path / "whole"))
-    assert (tmp_path / "run" / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()
+    assert same_bits(bits(tmp_path / "run"), bits(tmp_path / "uninterrupted"))
+    assert (tmp_path / "run" / "metrics.csv").read_text() == (tmp_path / "uninterrupted" / "metrics.csv").read_text()
 
 
 def test_the_command_records_its_path(options: list[str], tmp_path: Path) -> None:
