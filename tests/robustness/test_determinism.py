@@ -1,4 +1,4 @@
-"""The same command learns the same to the last bit, and looking at a run changes nothing of it."""
+"""The same command trains to the same bits, and observing a run changes nothing in it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,27 +12,32 @@ from helpers.configs import trained
 from helpers.processes import Warm
 from helpers.runs import bits, read, result, same_bits, small
 
-LOOKS = {
+OBSERVERS = {
     "no samples": ("~callbacks.samples",),
     "longer samples": ("callbacks.samples.n_tokens=7",),
     "no attention maps": ("~callbacks.attention_maps",),
     "no logger": ("logger=none",),
     "no progress": ("~callbacks.progress",),
     "every step logged": ("trainer.log_every_n_steps=1",),
-    "hardly a step logged": ("trainer.log_every_n_steps=1000",),
+    "almost no step logged": ("trainer.log_every_n_steps=1000",),
     "no best checkpoint": ("~callbacks.best",),
+    "a callback at every step": (
+        "+callbacks.lr={_target_: lightning.pytorch.callbacks.LearningRateMonitor, logging_interval: step}",
+    ),
+    "a profiler": ("+trainer.profiler=simple",),
+    "a check of every output": ("debug=anomaly", "trainer.detect_anomaly=false"),
 }
 
 
-def learnt(run: Path) -> dict[str, Any]:
+def learned_bits(run: Path) -> dict[str, Any]:
     """Weights, moments and random numbers at the last step."""
     return {name: value for name, value in bits(run).items() if not name.startswith("/curve")}
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run in each stream, with everything on."""
-    directory = tmp_path_factory.mktemp("plain")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of each stream with the default observers."""
+    directory = tmp_path_factory.mktemp("runs")
     for stream in STREAMS:
         trained(directory / stream, *small(directory), f"data.stream={stream}")
     return {stream: directory / stream for stream in STREAMS}
@@ -40,32 +45,32 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_the_same_settings_give_the_same_bits(
-    stream: str, plain: dict[str, Path], tmp_path: Path, tried: Callable[..., None]
+    stream: str, runs: dict[str, Path], tmp_path: Path, tried: Callable[..., None]
 ) -> None:
-    torch.rand(17)  # whatever was drawn before
-    trained(tmp_path / "run", *small(plain[stream].parent), f"data.stream={stream}")
-    assert result(tmp_path / "run") == result(plain[stream])
-    assert same_bits(bits(tmp_path / "run"), bits(plain[stream]))
+    torch.rand(17)  # the state of the global generator does not matter
+    trained(tmp_path / "run", *small(runs[stream].parent), f"data.stream={stream}")
+    assert result(tmp_path / "run") == result(runs[stream])
+    assert same_bits(bits(tmp_path / "run"), bits(runs[stream]))
     tried(repetitions=1)
 
 
 def test_the_same_command_gives_the_same_bits(
-    plain: dict[str, Path], tmp_path: Path, tried: Callable[..., None]
+    runs: dict[str, Path], tmp_path: Path, tried: Callable[..., None]
 ) -> None:
-    words = (*small(plain["published"].parent), "hydra.run.dir=run")
+    words = (*small(runs["published"].parent), "hydra.run.dir=run")
     done = Warm("train.py", *words, cwd=tmp_path)
     assert done.end() == 0, done.stderr
-    assert same_bits(learnt(tmp_path / "run"), learnt(plain["published"]))
-    assert read(tmp_path / "run")["curve"] == read(plain["published"])["curve"]
+    assert same_bits(learned_bits(tmp_path / "run"), learned_bits(runs["published"]))
+    assert read(tmp_path / "run")["curve"] == read(runs["published"])["curve"]
     tried(repetitions=1)
 
 
-def test_another_seed_gives_other_bits(plain: dict[str, Path], tmp_path: Path) -> None:
-    trained(tmp_path, *small(plain["published"].parent), "seed=1")
-    assert not same_bits(learnt(tmp_path), learnt(plain["published"]))
+def test_another_seed_gives_different_bits(runs: dict[str, Path], tmp_path: Path) -> None:
+    trained(tmp_path, *small(runs["published"].parent), "seed=1")
+    assert not same_bits(learned_bits(tmp_path), learned_bits(runs["published"]))
 
 
-def test_the_threads_are_on_record(tmp_path: Path) -> None:
+def test_the_number_of_threads_is_recorded(tmp_path: Path) -> None:
     for threads in (1, 2):
         run = tmp_path / str(threads)
         trained(run, *small(tmp_path), "logger=none", f"hardware.threads={threads}")
@@ -74,27 +79,27 @@ def test_the_threads_are_on_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("look", LOOKS)
-def test_how_a_run_is_looked_at_never_changes_what_is_learnt(
-    look: str, stream: str, plain: dict[str, Path], tmp_path: Path, tried: Callable[..., None]
+@pytest.mark.parametrize("observer", OBSERVERS)
+def test_an_observer_changes_no_bit(
+    observer: str, stream: str, runs: dict[str, Path], tmp_path: Path, tried: Callable[..., None]
 ) -> None:
-    trained(tmp_path / "run", *small(plain[stream].parent), f"data.stream={stream}", *LOOKS[look])
-    assert same_bits(learnt(tmp_path / "run"), learnt(plain[stream]))
-    assert read(tmp_path / "run")["curve"] == read(plain[stream])["curve"]
+    trained(tmp_path / "run", *small(runs[stream].parent), f"data.stream={stream}", *OBSERVERS[observer])
+    assert same_bits(learned_bits(tmp_path / "run"), learned_bits(runs[stream]))
+    assert read(tmp_path / "run")["curve"] == read(runs[stream])["curve"]
     tried(repetitions=1)
 
 
 @pytest.mark.parametrize("interval", [1, 3, 10])
 @pytest.mark.parametrize("stream", STREAMS)
-def test_how_often_a_run_is_evaluated_changes_what_is_learnt_in_the_published_stream_alone(
-    stream: str, interval: int, plain: dict[str, Path], tmp_path: Path, tried: Callable[..., None]
+def test_the_evaluation_interval_changes_bits_in_the_published_stream_only(
+    stream: str, interval: int, runs: dict[str, Path], tmp_path: Path, tried: Callable[..., None]
 ) -> None:
-    words = (*small(plain[stream].parent), f"data.stream={stream}", f"trainer.val_check_interval={interval}")
+    words = (*small(runs[stream].parent), f"data.stream={stream}", f"trainer.val_check_interval={interval}")
     trained(tmp_path / "run", *words)
-    # How many estimates were drawn is to be seen in their own generator; the net must not see it.
-    ours, theirs = (
-        {name: value for name, value in learnt(run).items() if "/random/estimate" not in name}
-        for run in (tmp_path / "run", plain[stream])
+    # The generator of the estimates has advanced further; everything else must be the same.
+    changed, original = (
+        {name: value for name, value in learned_bits(run).items() if "/random/estimate" not in name}
+        for run in (tmp_path / "run", runs[stream])
     )
-    assert same_bits(ours, theirs) == (stream != "published")
+    assert same_bits(changed, original) == (stream != "published")
     tried(repetitions=1)
