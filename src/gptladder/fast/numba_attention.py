@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numba
@@ -123,10 +123,16 @@ class NumbaAttention(torch.autograd.Function):
 def _dropout_mask(weights: Tensor, n_block: int, dropout: float) -> Tensor:
     """The mask that ``F.dropout`` draws for weights of shape ``(B, H, T, T)``, along diagonals: ``(H, J, N)``."""
     n_head, n_time, _ = weights.shape
-    mask = F.dropout(weights.new_ones(n_block, n_head, n_time, n_time), dropout)
+    mask = F.dropout(weights.new_ones(n_block, n_head, n_time * n_time), dropout)
+    mask = mask.index_select(2, _diagonals(n_time)).view(n_block, n_head, n_time, n_time)  # (B, H, J, T)
+    return mask.permute(1, 2, 0, 3).reshape(weights.shape)
+
+
+@cache
+def _diagonals(n_time: int) -> Tensor:
+    """Where the weight of row ``i`` and distance ``j`` is in a ``(T, T)`` matrix; columns wrap around, unused."""
     row = torch.arange(n_time)
-    diagonals = mask[:, :, row, row - row.unsqueeze(1)]  # (B, H, J, T); columns before the block wrap around, unused
-    return diagonals.permute(1, 2, 0, 3).reshape(weights.shape)
+    return (row * n_time + (row - row.unsqueeze(1)) % n_time).flatten()
 
 
 def _channels_first(x: Tensor) -> Tensor:
