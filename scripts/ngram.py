@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     train, val, tokenizer, block_size = load_splits(arguments.text, arguments.run)
-    rows = [evaluate_order(train, val, tokenizer, block_size) for order in arguments.order]
+    rows = [evaluate_order(order, train, val, tokenizer, block_size) for order in arguments.order]
     if arguments.json:
         print("\n".join(map(json.dumps, rows)))
         return

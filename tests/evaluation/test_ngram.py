@@ -1,4 +1,4 @@
-"""Claims about counting: it is Witten and Bell's, a distribution everywhere, measured as the rungs are."""
+"""The n-gram model: Witten-Bell smoothing, a distribution after every context, evaluated as the rungs are."""
 
 import json
 import math
@@ -25,24 +25,24 @@ tokens_of = st.lists(st.integers(0, V - 1), max_size=40)
 orders = st.integers(1, 6)
 
 
-def by_hand(text: list[int], order: int, context: list[int], token: int) -> float:
-    """The recursion as Witten and Bell write it, one look at the text after another."""
+def recursive_probability(text: list[int], order: int, context: list[int], token: int) -> float:
+    """The recursion as Witten and Bell write it, with one pass over the text per context."""
     if not order:
         return 1 / V
     context = context[max(0, len(context) - order + 1) :]
-    shorter = by_hand(text, order - 1, context, token)
+    shorter = recursive_probability(text, order - 1, context, token)
     n = len(context)
     if n < order - 1:
         return shorter
-    followers = Counter(text[i + n] for i in range(len(text) - n) if text[i : i + n] == context)
-    if not followers:
+    successors = Counter(text[i + n] for i in range(len(text) - n) if text[i : i + n] == context)
+    if not successors:
         return shorter
-    total, kinds = sum(followers.values()), len(followers)
-    return (followers[token] + kinds * shorter) / (total + kinds)
+    total, n_successors = sum(successors.values()), len(successors)
+    return (successors[token] + n_successors * shorter) / (total + n_successors)
 
 
-class Counts(nn.Module):
-    """An n-gram dressed as a net: what it says at every position, from the block alone."""
+class NGramNet(nn.Module):
+    """An n-gram model as a net: it predicts from the block alone."""
 
     def __init__(self, ngram: NGram) -> None:
         super().__init__()
@@ -59,30 +59,28 @@ class Counts(nn.Module):
 
 @settings(deadline=None)
 @given(text=tokens_of, seen=st.lists(st.integers(0, V - 1), min_size=2, max_size=12), order=orders)
-def test_the_vectorised_counts_are_the_recursion(text: list[int], seen: list[int], order: int) -> None:
+def test_the_vectorized_probabilities_equal_the_recursion(text: list[int], seen: list[int], order: int) -> None:
     p = NGram(torch.tensor(text, dtype=torch.long), order=order, vocab_size=V).probabilities(torch.tensor(seen))
-    expected = [by_hand(text, order, seen[:i], seen[i]) for i in range(1, len(seen))]
+    expected = [recursive_probability(text, order, seen[:i], seen[i]) for i in range(1, len(seen))]
     assert p.tolist() == pytest.approx(expected)
 
 
 @settings(deadline=None)
 @given(text=tokens_of, context=st.lists(st.integers(0, V - 1), min_size=1, max_size=8), order=orders)
-def test_the_probabilities_of_all_tokens_sum_to_one_after_any_context(
-    text: list[int], context: list[int], order: int
-) -> None:
+def test_probabilities_sum_to_one_after_any_context(text: list[int], context: list[int], order: int) -> None:
     ngram = NGram(torch.tensor(text, dtype=torch.uint8), order=order, vocab_size=V)
     p = [float(ngram.probabilities(torch.tensor([*context, token]))[-1]) for token in range(V)]
-    assert all(likelihood > 0 for likelihood in p)
+    assert all(probability > 0 for probability in p)
     assert sum(p) == pytest.approx(1)
 
 
-def test_order_one_is_how_often_each_token_stands_mixed_with_chance() -> None:
+def test_order_one_interpolates_frequencies_with_the_uniform_distribution() -> None:
     ngram = NGram(torch.tensor([0, 0, 0, 1]), order=1, vocab_size=V)
     p = ngram.probabilities(torch.tensor([4, 0, 1, 2]))
     assert p.tolist() == pytest.approx([(3 + 2 / V) / 6, (1 + 2 / V) / 6, (2 / V) / 6])
 
 
-def test_a_context_that_was_never_seen_leaves_everything_to_the_shorter_one() -> None:
+def test_an_unseen_context_has_the_probabilities_of_the_shorter_one() -> None:
     text = torch.tensor([0, 1, 2, 0, 1, 3])
     short, long = (NGram(text, order=order, vocab_size=V) for order in (2, 3))
     unseen, seen = torch.tensor([3, 1, 2]), torch.tensor([0, 1, 2])
@@ -90,27 +88,27 @@ def test_a_context_that_was_never_seen_leaves_everything_to_the_shorter_one() ->
     assert long.probabilities(seen)[-1] != short.probabilities(seen)[-1]
 
 
-def test_a_text_that_was_never_read_is_a_blind_guess() -> None:
+def test_without_training_text_the_prediction_is_uniform() -> None:
     ngram = NGram(torch.tensor([], dtype=torch.long), order=4, vocab_size=V)
     assert ngram.loss(torch.tensor([1, 2, 3])) == pytest.approx(math.log(V))
 
 
 @pytest.mark.parametrize("block_size", [1, 3, 8, 30, 100])
-def test_cut_into_blocks_the_loss_is_what_a_net_of_that_block_size_is_measured_by(block_size: int) -> None:
+def test_the_loss_in_blocks_is_the_exact_loss_of_a_net_with_that_block_size(block_size: int) -> None:
     text = torch.randint(V, (300,), generator=torch.Generator().manual_seed(1))
     ngram = NGram(text[:250], order=4, vocab_size=V)
-    measured = exact_loss(Counts(ngram), text[250:], block_size=block_size)
-    assert ngram.loss(text[250:], block_size=block_size) == pytest.approx(measured)
+    expected = exact_loss(NGramNet(ngram), text[250:], block_size=block_size)
+    assert ngram.loss(text[250:], block_size=block_size) == pytest.approx(expected)
 
 
-def test_a_block_longer_than_the_text_cuts_nothing() -> None:
+def test_blocks_longer_than_the_context_change_nothing() -> None:
     text = torch.randint(V, (300,), generator=torch.Generator().manual_seed(1))
     ngram = NGram(text[:250], order=5, vocab_size=V)
     assert ngram.loss(text[250:], block_size=50) == ngram.loss(text[250:])
     assert ngram.loss(text[250:], block_size=5) != ngram.loss(text[250:])
 
 
-def test_a_large_vocabulary_overflows_nothing() -> None:
+def test_a_large_vocabulary_does_not_overflow() -> None:
     vocab_size = 50_257  # to the sixth power it is past 64 bits
     text = torch.tensor([50_256, 50_255, 50_254, 7, 50_256, 50_255, 50_254, 9] * 3)
     p = NGram(text, order=6, vocab_size=vocab_size).probabilities(text[:8])
@@ -118,7 +116,7 @@ def test_a_large_vocabulary_overflows_nothing() -> None:
     assert (p <= 1).all()
 
 
-def test_four_characters_of_context_reach_1_69_on_tiny_shakespeare_in_seconds() -> None:
+def test_the_losses_on_tiny_shakespeare_are_the_known_ones() -> None:
     splits = tiny_shakespeare_corpus().split(0.9)
     tokenizer = CharTokenizer.from_text(*splits)
     train, val = encode_splits(*splits, tokenizer)
@@ -130,7 +128,7 @@ def test_four_characters_of_context_reach_1_69_on_tiny_shakespeare_in_seconds() 
     assert losses[4] == pytest.approx(1.68, abs=0.02)
 
 
-def test_an_order_that_is_none_and_a_text_with_nothing_to_predict_are_mistakes() -> None:
+def test_order_zero_and_a_text_of_one_token_are_user_errors() -> None:
     with pytest.raises(UserError, match="order=0"):
         NGram(torch.tensor([0]), order=0, vocab_size=V)
     with pytest.raises(UserError, match="1 tokens"):
@@ -140,24 +138,24 @@ def test_an_order_that_is_none_and_a_text_with_nothing_to_predict_are_mistakes()
 # The command
 
 
-def test_the_command_prints_a_line_an_order(
+def test_the_command_prints_one_line_per_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.txt").write_text("to be, or not to be: " * 50)
-    words = ("--text", str(tmp_path / "text.txt"), "--order", "1", "3")
-    ran("ngram.py", *words, monkeypatch=monkeypatch)
+    arguments = ("--text", str(tmp_path / "text.txt"), "--order", "1", "3")
+    ran("ngram.py", *arguments, monkeypatch=monkeypatch)
     heading, *lines = capsys.readouterr().out.splitlines()
     assert "in blocks of 8" in heading
     assert [line.split()[:2] for line in lines[:2]] == [["1", "0"], ["3", "2"]]
-    ran("ngram.py", *words, "--json", monkeypatch=monkeypatch)
-    figures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [f"{row['val_loss']:.4f}" for row in figures] == [line.split()[2] for line in lines[:2]]
-    assert figures[1]["val_bits_per_char"] == pytest.approx(figures[1]["val_loss"] / math.log(2))
-    assert figures[1]["val_loss"] < figures[1]["in_blocks"] < figures[0]["val_loss"]
+    ran("ngram.py", *arguments, "--json", monkeypatch=monkeypatch)
+    values = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [f"{row['val_loss']:.4f}" for row in values] == [line.split()[2] for line in lines[:2]]
+    assert values[1]["val_bits_per_char"] == pytest.approx(values[1]["val_loss"] / math.log(2))
+    assert values[1]["val_loss"] < values[1]["in_blocks"] < values[0]["val_loss"]
 
 
 @pytest.mark.xdist_group("finished_run")
-def test_of_a_run_the_text_and_the_block_size_are_taken(
+def test_the_command_takes_text_and_block_size_from_a_run(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran("ngram.py", "--run", str(finished_run), "--order", "5", "--json", monkeypatch=monkeypatch)
@@ -169,7 +167,7 @@ def test_of_a_run_the_text_and_the_block_size_are_taken(
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("arguments", "named"),
     [
         ("--order 0", "order=0"),
         ("--order many", "--order"),
@@ -179,9 +177,9 @@ def test_of_a_run_the_text_and_the_block_size_are_taken(
         ("--run . --text letter.txt", "not allowed with"),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr(
-    words: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_user_error_is_one_line_on_stderr(
+    arguments: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("letter.txt").write_text("a")
-    assert_refused("ngram.py", words, named=named, monkeypatch=monkeypatch, capsys=capsys)
+    assert_refused("ngram.py", arguments, named=named, monkeypatch=monkeypatch, capsys=capsys)

@@ -1,4 +1,4 @@
-"""Run directories that a report reads, written without training."""
+"""Run directories for the report, written without training."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from gptladder.runs.published import published
 
 
 def run(directory: Path, rung: str, *, seed: int = 1337, shift: float = 0.0, **changes: Any) -> Path:
-    """A finished run as its record tells it, made without training."""
+    """Write the directory of a finished run, with the published curve plus ``shift``."""
     curve = [
         {"step": step, "train_estimate": train + shift, "val_estimate": val + shift, "val_loss": val + shift}
         for step, train, val in published()[rung]["curve"]

@@ -1,4 +1,4 @@
-"""Claims about the report: it rebuilds everything from run directories, whatever state they are in."""
+"""The report: made from run directories alone, whatever their state."""
 
 import csv
 import shutil
@@ -38,7 +38,7 @@ def test_seeds_are_one_row_with_mean_and_standard_deviation(tmp_path: Path) -> N
     assert row["seeds"] == "1337 1338 1339"
 
 
-def test_a_step_up_the_ladder_is_paired_by_seed_and_noise_is_called_noise(tmp_path: Path) -> None:
+def test_neighboring_rungs_are_compared_by_seed_and_noise_is_named(tmp_path: Path) -> None:
     for seed, below, above in ((1, 0.00, 0.10), (2, 0.02, -0.09), (3, 0.01, 0.02)):
         run(tmp_path, "residual", seed=seed, shift=below)
         run(tmp_path, "layernorm", seed=seed, shift=above)
@@ -48,16 +48,16 @@ def test_a_step_up_the_ladder_is_paired_by_seed_and_noise_is_called_noise(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("status", "shown"), [("failed", "FAILED"), ("interrupted", "INTERRUPTED"), ("pending", "PENDING")]
+    ("status", "cell"), [("failed", "FAILED"), ("interrupted", "INTERRUPTED"), ("pending", "PENDING")]
 )
-def test_what_did_not_finish_says_so(status: str, shown: str, tmp_path: Path) -> None:
+def test_an_unfinished_run_is_listed_with_its_status(status: str, cell: str, tmp_path: Path) -> None:
     run(tmp_path, "bigram")
     run(tmp_path, "multihead", status=status, error="Traceback\nValueError: too hot", published=None)
     write_report(tmp_path)
-    assert [row["status"] for row in table(tmp_path)] == ["MATCH", shown]
+    assert [row["status"] for row in table(tmp_path)] == ["MATCH", cell]
 
 
-def test_a_running_run_is_told_from_one_that_was_killed_by_its_lock(tmp_path: Path) -> None:
+def test_a_run_with_status_running_and_no_lock_was_interrupted(tmp_path: Path) -> None:
     path = run(tmp_path, "multihead", status="running", published=None)
     with FileLock(path / ".lock"):
         write_report(tmp_path)
@@ -83,13 +83,13 @@ def test_the_page_shows_samples_and_the_attention_of_a_real_run(finished_run: Pa
 
 
 @pytest.mark.parametrize("name", ["absent", "empty"])
-def test_nothing_to_report_is_a_mistake(name: str, tmp_path: Path) -> None:
+def test_a_directory_without_runs_is_a_user_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=name):
         write_report(tmp_path / name)
 
 
-def test_two_hundred_runs_become_a_row_a_rung(tmp_path: Path) -> None:
+def test_two_hundred_runs_become_one_row_per_rung(tmp_path: Path) -> None:
     rungs = sorted(set(published()) - {"gpt"})
     for seed in range(25):
         for rung in rungs:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-# Before the first import of matplotlib, which announces that it builds a font cache; Hydra's root logger would print it.
+# Set before matplotlib is imported: it logs that it builds a font cache, and Hydra's root logger would print that.
 logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)
 
 from gptladder.report.aggregate import Row, group_runs, shared_settings

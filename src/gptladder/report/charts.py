@@ -117,7 +117,7 @@ def _draw_baseline(axes: Axes, label: str, loss: float) -> None:
 
 
 def _set_limits(axes: Axes, drawn: list[list[CurvePoint]]) -> None:
-    """Show where the curves differ: the first drop from chance level is common to all and would take half the height."""
+    """Show where the curves differ: the first drop from chance level would take half the height."""
     ends = [points[-1].mean for points in drawn]
     starts = max(points[0].mean for points in drawn)
     lowest = min(point.mean - point.std for points in drawn for point in points)
@@ -153,9 +153,7 @@ def _spread_out(heights: list[float], distance: float) -> list[float]:
         groups.append([height])
         while len(groups) > 1 and _overlap(groups[-2], groups[-1], distance):
             groups[-2:] = [groups[-2] + groups[-1]]
-    return [
-        _mean(group) + distance * (index - (len(group) - 1) / 2) for group in groups for index in range(len(group))
-    ]
+    return [_mean(group) + distance * (index - (len(group) - 1) / 2) for group in groups for index in range(len(group))]
 
 
 def _overlap(lower: list[float], upper: list[float], distance: float) -> bool:

@@ -74,7 +74,9 @@ class RunRecord:
     def label(self) -> str:
         """The name of the run without its seed: the same for repetitions with other seeds."""
         if self.overrides is not None:
-            return job_name(self.rung, [override for override in self.overrides if not _is_of(override, "seed", "hydra")])
+            return job_name(
+                self.rung, [override for override in self.overrides if not _is_of(override, "seed", "hydra")]
+            )
         if self.result.get("job") is not None:  # a job that has not started: only its directory has a name
             return job_name(re.sub(rf"-seed{re.escape(str(self.seed))}(?=-|$)", "", self.path.name), [])
         return job_name(self.rung, [])

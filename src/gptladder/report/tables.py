@@ -67,7 +67,7 @@ def format_max_difference(row: Row) -> str:
 
 
 def format_difference(difference: PairedDifference | None) -> str:
-    """``−0.0921 ± 0.0112 (p=0.003)``, with the 95 % confidence interval."""
+    """``+0.0921 ± 0.0112 (p=0.003)``, with half the 95 % confidence interval."""
     if difference is None:
         return MISSING
     mean = f"{difference.mean:+.4f}".replace("-", MINUS)
