@@ -1,4 +1,4 @@
-"""What a hostile file would do."""
+"""What a malicious file would do."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Malice:
-    """Unpickled, it makes a directory."""
+    """Creates a directory when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Files are the old ones or the new ones, whatever happens in the middle of writing them."""
+"""A file is complete, old or new, whatever interrupts its writing."""
 
 import multiprocessing
 import os
@@ -32,21 +32,21 @@ def test_a_checkpoint_loads_after_each_of_30_kills_in_the_middle_of_saving(
     assert ELSEWHERE.stat().st_dev != tmp_path.stat().st_dev
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint(content(0), path)
-    draws, halves = random.Random(7), 0
+    draws, n_incomplete = random.Random(7), 0
     for _ in range(30):
         process = forkserver.Process(target=save_without_end, args=(str(path), str(ELSEWHERE)))
         process.start()
-        while not list(tmp_path.glob(".*.part")):  # it saves
+        while not list(tmp_path.glob(".*.part")):  # until it saves
             assert process.is_alive()
         time.sleep(draws.uniform(0, 0.01))
         process.kill()
         process.join()
         saved = read_checkpoint(path)
         assert torch.equal(saved["state_dict"]["weights"], torch.full((300_000,), float(saved["gptladder"]["number"])))
-        halves += len(list(tmp_path.glob(".*.part")))
+        n_incomplete += len(list(tmp_path.glob(".*.part")))
         remove_stale_files(tmp_path)
         assert list(tmp_path.iterdir()) == [path]
-    assert halves > 5, "hardly a kill fell into the middle of saving"
+    assert n_incomplete > 5, "too few kills interrupted a save"
     tried(kills=30)
 
 
@@ -80,32 +80,32 @@ def test_a_run_that_saves_at_every_step_survives_30_kills(tmp_path: Path, tried:
 
 @pytest.fixture
 def half(tmp_path: Path) -> tuple[Path, Path]:
-    """A run that finished, and the same killed by half."""
+    """A run that was killed halfway, and a finished run with the same config."""
     words = small(tmp_path)
     whole, run = tmp_path / "whole", tmp_path / "run"
     done = Warm("train.py", *words, f"hydra.run.dir={whole}", cwd=tmp_path)
     assert done.end() == 0, done.stderr
     with killed_at(6):
         trained(run, *words)
-    shutil.copytree(whole / ".hydra", run / ".hydra")  # which is Hydra's part of the command
+    shutil.copytree(whole / ".hydra", run / ".hydra", dirs_exist_ok=True)  # as the command writes it
     return run, whole
 
 
 @pytest.mark.parametrize("limit", ["result", "checkpoint"])
-def test_a_full_disk_leaves_the_old_files_and_the_run_goes_on_when_there_is_room(
+def test_a_full_disk_leaves_the_old_files_and_the_run_resumes_when_there_is_space(
     limit: str, half: tuple[Path, Path], tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     run, whole = half
     last = run / "checkpoints" / "last.ckpt"
     before, recorded = last.read_bytes(), (run / "result.json").read_bytes()
-    room = {"result": 400, "checkpoint": 300_000}[limit]
+    largest = {"result": 400, "checkpoint": 300_000}[limit]
     assert len(recorded) > 400
     assert len(before) > 300_000
-    full = Warm("train.py", f"resume={run}", cwd=tmp_path, file_size=room)
+    full = Warm("train.py", f"resume={run}", cwd=tmp_path, file_size=largest)
     assert full.end() not in (0, -9), full.stdout
     if limit == "checkpoint":
         (line,) = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
-        assert "make room" in line
+        assert "free some space" in line
         assert "Traceback" not in full.stderr
     assert last.read_bytes() == before
     assert not list(run.rglob("*.part"))
@@ -128,7 +128,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_checkpoint(
+def test_a_disk_that_fills_up_during_a_run_damages_no_checkpoint(
     tiny_disk: Path, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     words = small(tmp_path)
@@ -139,7 +139,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_checkpoint(
     (tiny_disk / "filler").write_bytes(bytes(os.statvfs(tiny_disk).f_bavail * os.statvfs(tiny_disk).f_bsize - 50_000))
     full = Warm("train.py", *words, f"hydra.run.dir={tiny_disk}/other", cwd=tmp_path)
     assert full.end() not in (0, -9)
-    assert "the disk takes no more" in full.stderr
+    assert "error: no space left on device" in full.stderr
     with pytest.raises(OSError, match="No space left"):
         trained(run, *words)
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == before
@@ -151,7 +151,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_checkpoint(
     tried(full_disks=2)
 
 
-def test_a_full_disk_costs_no_report(finished_run: Path, tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_a_full_disk_damages_no_report(finished_run: Path, tmp_path: Path, tried: Callable[..., None]) -> None:
     runs = tmp_path / "runs"
     shutil.copytree(finished_run, runs / "multihead")
     assert Warm("scripts/report.py", str(runs), cwd=tmp_path).end() == 0
@@ -164,10 +164,10 @@ def test_a_full_disk_costs_no_report(finished_run: Path, tmp_path: Path, tried: 
     tried(full_disks=1)
 
 
-def test_a_write_that_finds_no_room_leaves_the_old_file(tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_a_write_to_a_full_disk_leaves_the_old_file(tmp_path: Path, tried: Callable[..., None]) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(b"old")
-    writer = multiprocessing.get_context("fork").Process(target=_write_with_little_room, args=(path,))
+    writer = multiprocessing.get_context("fork").Process(target=_write_with_little_space, args=(path,))
     writer.start()
     writer.join()
     assert writer.exitcode == 27
@@ -176,7 +176,7 @@ def test_a_write_that_finds_no_room_leaves_the_old_file(tmp_path: Path, tried: C
     tried(full_disks=1)
 
 
-def _write_with_little_room(path: Path) -> None:
+def _write_with_little_space(path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
     try:
         with atomic_write(path) as file:
@@ -185,7 +185,7 @@ def _write_with_little_room(path: Path) -> None:
         os._exit(error.errno or 0)
 
 
-def test_what_a_living_process_writes_is_not_swept(tmp_path: Path) -> None:
+def test_temporary_files_of_a_running_process_are_not_removed(tmp_path: Path) -> None:
     (tmp_path / f".last.ckpt.{os.getppid()}.part").write_text("half")
     (tmp_path / f".last.ckpt.{os.getpid()}.part").write_text("of an earlier run in this process")
     remove_stale_files(tmp_path)

@@ -1,4 +1,4 @@
-"""A run goes on with what it began with, or not at all: the same text, tokenizer, split, stream and net."""
+"""Resume needs the same text, tokenizer, split, stream and network, and refuses otherwise without a trace."""
 
 import shutil
 from collections.abc import Callable
@@ -38,59 +38,59 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was killed by half, with Hydra's part of the command."""
+    """The directory of ``run``, which was killed halfway."""
     directory = tmp_path_factory.mktemp("half")
     words = small(directory)
     done = Warm("train.py", *words, "hydra.run.dir=whole", cwd=directory)
     assert done.end() == 0, done.stderr
     with killed_at(6):
         trained(directory / "run", *words)
-    shutil.copytree(directory / "whole" / ".hydra", directory / "run" / ".hydra")
+    shutil.copytree(directory / "whole" / ".hydra", directory / "run" / ".hydra", dirs_exist_ok=True)
     return directory
 
 
-def refused(run: Path, *overrides: str) -> str:
-    """What is said when a run is gone on with otherwise than it began; nothing of it may be touched."""
-    before = contents(run)
-    cfg = composed(*overrides, f"run_dir={quote_override(str(run))}")
-    entered = Run(run)
+def refuse_resume(run_dir: Path, *overrides: str) -> str:
+    """Resume with another config, which must fail and touch no file; returns the message."""
+    before = contents(run_dir)
+    cfg = composed(*overrides, f"run_dir={quote_override(str(run_dir))}")
+    run = Run(run_dir)
 
-    def go_on() -> None:
-        with entered.recording():
+    def resume() -> None:
+        with run.recording():
             data = build_datamodule(cfg)
-            learner = build_module(cfg, data)
-            fit(build_trainer(cfg, data, learner, entered), learner, data, entered)
+            module = build_module(cfg, data)
+            fit(build_trainer(cfg, module, data, run), module, data, run)
 
-    with pytest.raises(UserError) as refusal:
-        go_on()
-    assert contents(run) == before
-    return str(refusal.value)
+    with pytest.raises(UserError) as error:
+        resume()
+    assert contents(run_dir) == before
+    return str(error.value)
 
 
 @pytest.mark.parametrize("key", CHANGES)
-def test_a_run_is_not_gone_on_with_otherwise_than_it_began(key: str, half: Path, tried: Callable[..., None]) -> None:
-    said = refused(half / "run", *small(half), f"{key}={CHANGES[key]}")
-    assert f"{key.removeprefix('trainer.max_steps') or 'max_steps'}".split(".")[-1] in said
-    assert "put back what changed" in said
+def test_resume_refuses_a_changed_config(key: str, half: Path, tried: Callable[..., None]) -> None:
+    message = refuse_resume(half / "run", *small(half), f"{key}={CHANGES[key]}")
+    assert f"{key.split('.')[-1]} was " in message
+    assert "restore what changed, or start a new run" in message
     tried(changed_recipes=1)
 
 
 @pytest.mark.parametrize("change", TEXTS)
-def test_a_run_is_not_gone_on_with_on_another_text(change: str, half: Path, tried: Callable[..., None]) -> None:
+def test_resume_refuses_a_changed_text(change: str, half: Path, tried: Callable[..., None]) -> None:
     text = half / "text.txt"
     original = text.read_bytes()
     try:
         text.write_bytes(TEXTS[change])
-        said = refused(half / "run", *small(half))
+        message = refuse_resume(half / "run", *small(half))
     finally:
         text.write_bytes(original)
-    assert "corpus_sha256 was" in said
-    assert ("tokens.vocabulary was" in said) == (change == "vocabulary")
+    assert "corpus_sha256 was" in message
+    assert ("tokens.vocabulary was" in message) == (change == "vocabulary")
     tried(changed_recipes=1)
 
 
 @pytest.mark.parametrize("change", ["text", "missing text", "n_layer"])
-def test_the_command_refuses_with_one_line_and_touches_nothing(
+def test_resume_of_a_changed_run_is_one_line_and_touches_no_file(
     change: str, half: Path, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     run, text = tmp_path / "run", half / "text.txt"
@@ -113,9 +113,7 @@ def test_the_command_refuses_with_one_line_and_touches_nothing(
     tried(changed_recipes=1)
 
 
-def test_a_sweep_does_not_take_a_finished_job_for_one_on_another_text(
-    tmp_path: Path, tried: Callable[..., None]
-) -> None:
+def test_a_sweep_refuses_a_finished_job_on_a_changed_text(tmp_path: Path, tried: Callable[..., None]) -> None:
     words = ("train.py", "-m", *small(tmp_path), "model=bigram", "sweep=s")
     first = Warm(*words, cwd=tmp_path)
     assert first.end() == 0, first.stderr
@@ -123,5 +121,6 @@ def test_a_sweep_does_not_take_a_finished_job_for_one_on_another_text(
         file.write("more")
     second = Warm(*words, cwd=tmp_path)
     assert second.end() == 2, second.stderr
-    assert "the text changed since: fresh=true starts over" in second.stderr
+    assert "corpus_sha256 was" in second.stderr
+    assert "use fresh=true to train it again" in second.stderr
     tried(changed_recipes=1)

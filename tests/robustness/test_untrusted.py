@@ -1,4 +1,4 @@
-"""Files of others can be wrong, but they cannot run anything."""
+"""Files from others may be damaged or malicious: nothing in them is executed."""
 
 import pickle
 import shutil
@@ -32,7 +32,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(whole: Path, tmp_path: Path) -> Path:
-    """A copy of it that says that it is not finished."""
+    """A copy of it whose status is not finished."""
     shutil.copytree(whole, tmp_path / "run")
     result = tmp_path / "run" / "result.json"
     result.write_text(result.read_text().replace('"finished"', '"interrupted"'))
@@ -41,7 +41,7 @@ def run(whole: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_command_runs_what_a_checkpoint_says(
+def test_no_command_executes_code_of_a_checkpoint(
     name: str, plain: bool, run: Path, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     with (run / "checkpoints/last.ckpt").open("wb") as file:
@@ -56,15 +56,13 @@ def test_no_command_runs_what_a_checkpoint_says(
     tried(hostile_files=1)
 
 
-def test_the_malice_is_real(tmp_path: Path) -> None:
+def test_malicious_fixture_executes_when_unpickled(tmp_path: Path) -> None:
     torch.save(Malice(tmp_path / "proof"), tmp_path / "malice.ckpt")
     torch.load(tmp_path / "malice.ckpt", weights_only=False)
     assert (tmp_path / "proof").exists()
 
 
-def test_a_report_opens_no_checkpoint_and_shows_no_markup(
-    run: Path, tmp_path: Path, tried: Callable[..., None]
-) -> None:
+def test_a_report_reads_no_checkpoint_and_escapes_markup(run: Path, tmp_path: Path, tried: Callable[..., None]) -> None:
     torch.save({"gptladder": Malice(tmp_path / "proof")}, run / "checkpoints/last.ckpt")
     result = run / "result.json"
     result.write_text(result.read_text().replace('"model": "dropout"', '"model": "<script>alert(1)</script>"'))
@@ -84,9 +82,9 @@ def test_a_report_opens_no_checkpoint_and_shows_no_markup(
         {"defaults": [{"model": "gpt"}]},
         {"callbacks": {"x": [{"_target_": "${oc.env:HOME}"}]}},
     ],
-    ids=["optimizer", "by way of ours", "hydra", "defaults", "interpolated"],
+    ids=["optimizer", "through a module of ours", "hydra", "defaults", "interpolated"],
 )
-def test_a_recorded_config_builds_what_ours_build_and_nothing_else(
+def test_a_recorded_config_instantiates_only_what_our_configs_do(
     change: dict[str, object], run: Path, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     path = run / ".hydra/config.yaml"
@@ -110,7 +108,7 @@ def test_a_recorded_config_builds_what_ours_build_and_nothing_else(
     ],
     ids=" ".join,
 )
-def test_nothing_is_fetched(words: tuple[str, ...], tmp_path: Path, tried: Callable[..., None]) -> None:
+def test_no_url_is_fetched(words: tuple[str, ...], tmp_path: Path, tried: Callable[..., None]) -> None:
     work = tmp_path / "work"
     work.mkdir()
     done = Warm(*words, cwd=work)
@@ -129,6 +127,6 @@ def test_a_damaged_record_is_refused_and_kept(
     done = Warm("train.py", "resume=run", cwd=tmp_path)
     assert done.end() == 2, done.stderr
     (line,) = done.stderr.splitlines()
-    assert "result.json is not readable" in line
+    assert "result.json is not a run result" in line
     assert contents(run) == before
     tried(hostile_files=1)
