@@ -61,7 +61,11 @@ def load_trained(path: str | Path) -> Trained:
         tokenizer = build_tokenizer(metadata["tokenizer"])
         net = build_net(metadata["net"])
         net.load_state_dict(weights)
-        return Trained(net.eval(), tokenizer, metadata["config"], metadata["corpus_sha256"])
+        trained = Trained(net.eval(), tokenizer, metadata["config"], metadata["corpus_sha256"])
+        for key, value in (("vocab_size", tokenizer.vocab_size), ("block_size", trained.block_size)):
+            if value != metadata["net"][key]:
+                raise ValueError(f"{key} is {value}, of the network {metadata['net'][key]}")
+        return trained
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
