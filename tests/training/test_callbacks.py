@@ -1,10 +1,9 @@
-"""What watches a run: it shows the run as it is, and changes nothing in it."""
+"""Samples, attention maps and progress: they show the run as it is, and change nothing in it."""
 
 import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,9 +15,10 @@ from gptladder.data.datamodule import TextDataModule
 from gptladder.evaluation.attention_maps import CELL, MARGIN, TITLE, draw_heads
 from gptladder.model.attention import attention_weights
 from gptladder.training.build import build_datamodule, build_module
-from gptladder.training.callbacks.samples import sample
-from gptladder.training.update import Update
+from gptladder.training.callbacks.text_samples import sample
+from gptladder.training.lightning_module import LanguageModel
 from helpers.configs import composed, trained
+from helpers.runs import killed_at
 
 SHORT = (
     "trainer.max_steps=6",
@@ -29,7 +29,7 @@ SHORT = (
 
 
 def events(run_dir: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"tensors": 0, "images": 0})
+    accumulator = EventAccumulator(str(run_dir), size_guidance={"tensors": 0, "images": 0})
     accumulator.Reload()
     return accumulator
 
@@ -42,62 +42,62 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def untrained() -> tuple[torch.nn.Module, TextDataModule]:
+def untrained() -> tuple[LanguageModel, TextDataModule]:
     cfg = composed("model=dropout", "run_dir=none")
     torch.manual_seed(0)
     data = build_datamodule(cfg)
-    return build_module(cfg, data).net.eval(), data
+    return build_module(cfg, data).eval(), data
 
 
-def test_a_sample_is_in_tensorboard_as_often_as_asked(run_dir: Path) -> None:
-    samples = events(run_dir).Tensors("sample/text_summary")
+def test_samples_are_in_tensorboard_at_the_chosen_steps(run_dir: Path) -> None:
+    samples = events(run_dir).Tensors("samples/text_summary")
     assert [event.step for event in samples] == [0, 3, 6]
 
 
-def test_by_default_a_short_run_is_sampled_before_and_after(tmp_path: Path) -> None:
+def test_by_default_a_short_run_is_sampled_at_its_first_and_last_step(tmp_path: Path) -> None:
     trained(tmp_path, "model=bigram", *SHORT[:-1])
-    assert [event.step for event in events(tmp_path).Tensors("sample/text_summary")] == [0, 6]
+    assert [event.step for event in events(tmp_path).Tensors("samples/text_summary")] == [0, 6]
 
 
 def test_a_sample_keeps_its_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "gptladder.training.callbacks.samples.sample", lambda *_: "KING:\n\n  # So *foul*\r\nand <fair>\n"
+        "gptladder.training.callbacks.text_samples.sample", lambda *_: "KING:\n\n  # So *foul*\r\nand <fair>\n"
     )
     trained(tmp_path, "model=bigram", *SHORT)
-    (text,) = events(tmp_path).Tensors("sample/text_summary")[-1].tensor_proto.string_val
+    (text,) = events(tmp_path).Tensors("samples/text_summary")[-1].tensor_proto.string_val
     assert text.decode() == "    KING:\n\n      # So *foul*\r\n    and <fair>\n"
 
 
-def test_the_sample_of_the_result_begins_with_that_of_the_last_evaluation(tmp_path: Path) -> None:
+def test_the_sample_in_the_result_starts_with_the_last_one_in_tensorboard(tmp_path: Path) -> None:
     result = trained(tmp_path, "model=bigram", *SHORT)
-    (text,) = events(tmp_path).Tensors("sample/text_summary")[-1].tensor_proto.string_val
+    (text,) = events(tmp_path).Tensors("samples/text_summary")[-1].tensor_proto.string_val
     lines = [line.removeprefix("    ") for line in text.decode().split("\n")]
     assert len("\n".join(lines)) == 100
     assert result["sample"].startswith("\n".join(lines))
 
 
-def test_maps_of_every_layer_are_drawn_at_the_first_and_the_last_evaluation(run_dir: Path) -> None:
+def test_attention_maps_of_every_layer_are_drawn_at_the_first_and_last_evaluation(run_dir: Path) -> None:
     read = events(run_dir)
-    assert read.Tags()["images"] == ["attention/layer 1", "attention/layer 2", "attention/layer 3"]
+    assert read.Tags()["images"] == ["weights/layer 1", "weights/layer 2", "weights/layer 3"]
     for tag in read.Tags()["images"]:
         assert [image.step for image in read.Images(tag)] == [0, 6]
 
 
-def test_a_map_is_a_small_picture_of_every_head(run_dir: Path) -> None:
-    (_, image) = events(run_dir).Images("attention/layer 1")
+def test_an_attention_map_is_a_small_image_of_every_head(run_dir: Path) -> None:
+    (_, image) = events(run_dir).Images("weights/layer 1")
     side = MARGIN + 8 * CELL  # four heads of 8 positions, two by two
     assert Image.open(BytesIO(image.encoded_image_string)).size == (2 * side + MARGIN, 2 * (side + TITLE) + MARGIN // 2)
     assert len(image.encoded_image_string) < 30_000
 
 
 @pytest.mark.parametrize(("n_heads", "grid"), [(1, (1, 1)), (2, (2, 1)), (4, (2, 2)), (6, (3, 2))])
-def test_heads_stand_in_a_grid_near_to_a_square(n_heads: int, grid: tuple[int, int]) -> None:
+def test_heads_are_drawn_in_a_nearly_square_grid(n_heads: int, grid: tuple[int, int]) -> None:
     image = draw_heads(torch.ones(n_heads, 2, 2).tril(), ["a", "b"])
     side = MARGIN + 2 * CELL
     assert image.size == (grid[0] * side + MARGIN, grid[1] * (side + TITLE) + MARGIN // 2)
 
 
-def test_a_cell_is_the_darker_the_more_it_is_read_and_the_future_is_white() -> None:
+def test_larger_weights_are_darker_and_the_future_is_white() -> None:
     image = draw_heads(torch.tensor([[[1.0, 0.0], [0.3, 0.7]]]), ["a", "b"]).convert("L")
 
     def shade(row: int, column: int) -> int:
@@ -110,25 +110,26 @@ def test_a_cell_is_the_darker_the_more_it_is_read_and_the_future_is_white() -> N
 
 
 @pytest.mark.parametrize("label", [" ", "\n", "\t", "\x00", "é", "🙂"])
-def test_any_character_can_label_a_map(label: str) -> None:
+def test_any_character_can_be_a_label(label: str) -> None:
     labelled, blank = (draw_heads(torch.ones(1, 1, 1), [text]) for text in (label, ""))
     assert labelled.tobytes() != blank.tobytes()
 
 
 @pytest.mark.parametrize("rung", ["bigram", "embedding"])
-def test_a_rung_that_does_not_attend_has_no_maps(rung: str, tmp_path: Path) -> None:
+def test_a_rung_without_attention_has_no_maps(rung: str, tmp_path: Path) -> None:
     trained(tmp_path, f"model={rung}", *SHORT)
     assert events(tmp_path).Tags()["images"] == []
 
 
-def test_maps_are_looked_up_in_the_compiled_net_as_in_the_plain_one(
-    untrained: tuple[torch.nn.Module, TextDataModule],
+def test_attention_weights_of_a_compiled_network_equal_those_of_the_plain_one(
+    untrained: tuple[LanguageModel, TextDataModule],
 ) -> None:
-    net, data = untrained
+    module, data = untrained
+    net = module.net
     prompt = data.val_tokens[:8].long()
     plain = attention_weights(net, prompt)
     called: list[bool] = []
-    net.__dict__["_compiled_call_impl"] = lambda *_: called.append(True)  # compiled code may not know of hooks
+    net.__dict__["_compiled_call_impl"] = lambda *_: called.append(True)  # compiled code may ignore hooks
     try:
         compiled = attention_weights(net, prompt)
     finally:
@@ -139,15 +140,17 @@ def test_maps_are_looked_up_in_the_compiled_net_as_in_the_plain_one(
     assert all(torch.allclose(layer.sum(-1), torch.ones(4, 8)) for layer in plain)
 
 
-def test_samples_and_maps_leave_the_random_stream_alone(untrained: tuple[torch.nn.Module, TextDataModule]) -> None:
-    net, data = untrained
+def test_samples_and_attention_maps_leave_the_global_generator_unchanged(
+    untrained: tuple[LanguageModel, TextDataModule],
+) -> None:
+    module, data = untrained
     before = torch.get_rng_state()
-    assert sample(net, data, 20) == sample(net, data, 20)
-    attention_weights(net, data.val_tokens[:8].long())
+    assert sample(module, data, 20) == sample(module, data, 20)
+    attention_weights(module.net, data.val_tokens[:8].long())
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_what_watches_a_run_does_not_change_it(tmp_path: Path) -> None:
+def test_samples_maps_and_loggers_do_not_change_the_curve(tmp_path: Path) -> None:
     watched = trained(tmp_path / "watched", "model=dropout", *SHORT)
     alone = trained(
         tmp_path / "alone", "model=dropout", *SHORT, "~callbacks.samples", "~callbacks.attention_maps", "logger=none"
@@ -155,14 +158,14 @@ def test_what_watches_a_run_does_not_change_it(tmp_path: Path) -> None:
     assert alone["curve"] == watched["curve"]
 
 
-def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def use_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     make: Callable[..., Console] = Console
     monkeypatch.setattr(
         "gptladder.training.callbacks.progress.Console", lambda: make(force_terminal=True, width=80, file=sys.stdout)
     )
 
 
-def test_a_pipe_gets_a_line_for_every_evaluation_and_nothing_else(
+def test_a_pipe_gets_one_line_per_evaluation_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     curve = trained(tmp_path, "model=bigram", *SHORT)["curve"]
@@ -173,25 +176,21 @@ def test_a_pipe_gets_a_line_for_every_evaluation_and_nothing_else(
     ]
 
 
-def test_a_terminal_gets_the_same_lines_and_a_bar_below(
+def test_a_terminal_gets_the_same_lines_and_a_progress_bar(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal(monkeypatch)
+    use_terminal(monkeypatch)
     trained(tmp_path, "model=bigram", *SHORT)
     out = capsys.readouterr().out
     assert [out.count(f"step {step:>6}   train") for step in (0, 3, 6)] == [1, 1, 1]
     assert "/6 steps" in out.replace("\x1b[0m", "").replace("\x1b[32m", "")
 
 
-def test_the_terminal_gets_its_cursor_back_when_a_run_breaks_off(
+def test_the_cursor_of_the_terminal_is_restored_when_a_run_is_interrupted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> None:
-        raise SystemExit(143)
-
-    terminal(monkeypatch)
-    monkeypatch.setattr(Update, "__call__", fail)
-    with pytest.raises(SystemExit):
+    use_terminal(monkeypatch)
+    with killed_at(1, SystemExit(143)):
         trained(tmp_path, "model=bigram", *SHORT)
     out = capsys.readouterr().out
     assert out.rindex("\x1b[?25h") > out.rindex("\x1b[?25l")
