@@ -88,6 +88,11 @@ return [...document.querySelectorAll("#chart .legend .traces")]
 CELLS = (
     "return [...document.querySelectorAll('#table tbody tr')].map(row => [...row.cells].map(cell => cell.innerText))"
 )
+# The cells of the table that the window cuts, or that are wider than their column.
+OUTSIDE = """
+[...document.querySelectorAll("#table td")].filter(cell => cell.scrollWidth > cell.clientWidth + 1
+  || cell.getBoundingClientRect().right > innerWidth || !cell.offsetWidth).map(cell => cell.innerText)
+"""
 SOURCES = "return ['src', 'href'].flatMap(k => [...document.querySelectorAll(`[${k}]`)].map(e => e.getAttribute(k)))"
 
 
@@ -309,6 +314,17 @@ def test_the_table_of_the_report_has_a_row_for_every_rung(report: Chrome, ladder
     assert {row["rung"]: row["val estimate"] for row in rows} == ladder.reported(20, "val_estimate")
     links = report.execute_script("return [...document.querySelectorAll('#table a')].map(link => link.hash)")
     assert [texts_of(report, f"{link} h3") for link in links] == [[row["rung"]] for row in rows]
+
+
+@pytest.mark.parametrize("width", [1400, 1345, 1344, 1000, 390])
+def test_the_page_fits_the_window_and_shows_every_cell(width: int, report: Chrome) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    report.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        content = f"const root = document.documentElement; return [{OUTSIDE}, innerWidth, root.scrollWidth - root.clientWidth]"
+        assert_becomes(report, lambda: report.execute_script(content), [[], width, 0])
+    finally:
+        report.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_click_in_the_legend_toggles_a_rung(report: Chrome, ladder: Ladder) -> None:
