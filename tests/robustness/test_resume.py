@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gptladder.data.datamodule import STREAMS
 from gptladder.runs.run import Run
@@ -116,6 +117,24 @@ def test_a_run_killed_while_it_writes_metrics_has_every_point_once(
                 tried(kills=1)
         trained(run, *words)
         assert_same_run(run, whole)
+
+
+@pytest.mark.parametrize("at", [2, 6])
+def test_a_run_that_was_moved_resumes_with_the_same_bits(at: int, tmp_path: Path, tried: Callable[..., None]) -> None:
+    words = small(tmp_path)
+    whole, run, moved = tmp_path / "whole", tmp_path / "run", tmp_path / "elsewhere" / "moved"
+    trained(whole, *words)
+    with killed_at(at):
+        trained(run, *words)
+    moved.parent.mkdir()
+    run.rename(moved)
+    trained(moved, *words)
+    assert_same_run(moved, whole)
+    states = torch.load(moved / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"].values()
+    assert {state["dirpath"] for state in states if "dirpath" in state} == {str(moved / "checkpoints")}
+    assert {path.name for path in (moved / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert not run.exists()
+    tried(kills=1)
 
 
 def test_an_error_in_a_step_is_recorded_and_the_run_resumes_from_before_it(

@@ -1,4 +1,4 @@
-"""Claims about curves: a run measures what was published, and what the lecture's plain loop gives."""
+"""The curve of a run equals the published one, and that of the lecture's plain loop."""
 
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,20 @@ from gptladder.runs.published import TOLERANCES, compare, published
 from helpers.configs import ROOT, command, trained
 
 QUIET = ["callbacks=default", "~callbacks.samples", "~callbacks.attention_maps", "logger=none"]
-CHEAP = ["bigram", "embedding"]
-DEEP = [rung for rung in published() if rung not in (*CHEAP, "gpt")]
-LADDER = [*CHEAP, *DEEP]
+SHALLOW = ["bigram", "embedding"]
+DEEP = [rung for rung in published() if rung not in (*SHALLOW, "gpt")]
+LADDER = [*SHALLOW, *DEEP]
 
 
 def assert_same_curve(result: dict[str, Any], curve: list[tuple[int, float, float]]) -> None:
-    measured = [(point["step"], point["train_estimate"], point["val_estimate"]) for point in result["curve"]]
-    assert [point[0] for point in measured] == [point[0] for point in curve]
-    for here, there in zip(measured, curve, strict=True):
-        assert here == pytest.approx(there, abs=5e-5)
+    points = [(point["step"], point["train_estimate"], point["val_estimate"]) for point in result["curve"]]
+    assert [point[0] for point in points] == [point[0] for point in curve]
+    for point, expected in zip(points, curve, strict=True):
+        assert point == pytest.approx(expected, abs=5e-5)
 
 
-@pytest.mark.parametrize("rung", CHEAP)
-def test_a_cheap_rung_reproduces_every_published_point(rung: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rung", SHALLOW)
+def test_a_shallow_rung_reproduces_every_published_point(rung: str, tmp_path: Path) -> None:
     result = trained(tmp_path, f"model={rung}", *QUIET)
     assert result["published"]["verdict"] == "MATCH"
     assert result["published"]["max_abs_diff"] == 0.0
@@ -41,7 +41,7 @@ def test_a_deep_rung_reproduces_the_first_600_steps(rung: str, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rung", LADDER)
-def test_every_rung_reproduces_its_whole_curve_through_the_command(rung: str, tmp_path: Path) -> None:
+def test_the_command_reproduces_the_complete_curve_of_every_rung(rung: str, tmp_path: Path) -> None:
     done = command("train.py", f"model={rung}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "MATCH" in done.stdout
@@ -93,11 +93,11 @@ def test_with_another_text_a_run_equals_the_lectures_loop(tmp_path: Path) -> Non
     assert_same_curve(result, lecture.train(lecture.Settings("feedforward"), text, 20))
 
 
-def test_a_curve_that_strays_is_a_drift() -> None:
+def test_a_curve_outside_the_tolerance_is_a_drift() -> None:
     recipe, curve = published()["multihead"]["recipe"], published()["multihead"]["curve"]
 
-    def verdict(stray: float, **changes: object) -> str | None:
-        points = [{"step": step, "train_estimate": train, "val_estimate": val + stray} for step, train, val in curve]
+    def verdict(shift: float, **changes: object) -> str | None:
+        points = [{"step": step, "train_estimate": train, "val_estimate": val + shift} for step, train, val in curve]
         compared = compare("multihead", {**recipe, **changes}, points)
         return compared and compared["verdict"]
 

@@ -1,4 +1,4 @@
-"""Claims about looking for faults: what each choice of ``debug`` shows, and the learning rate that is suggested."""
+"""The choices of ``debug``, the learning-rate range test, early stopping, and other loggers."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gptladder.model.attention import Attention
+from gptladder.model.attention import CausalSelfAttention
 from helpers.configs import CONF, composed, trained
 
 FEW = ["trainer.max_steps=8", "trainer.val_check_interval=2", "data.estimate_batches=2", "logger=none"]
@@ -25,21 +25,21 @@ def test_fast_takes_20_steps_and_one_evaluation(tmp_path: Path) -> None:
     assert [point["step"] for point in result["curve"]] == [0, 20]
 
 
-def test_anomaly_names_the_part_that_made_the_first_number_that_is_none(
+def test_anomaly_names_the_module_with_the_first_non_finite_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = Attention.forward
+    forward = CausalSelfAttention.forward
 
-    def broken(self: Attention, x: torch.Tensor) -> torch.Tensor:
-        return forward(self, x) * (float("nan") if self.training else 1.0)
+    def forward_nan(self: CausalSelfAttention, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        return forward(self, x, *rest) * (float("nan") if self.training else 1.0)
 
-    monkeypatch.setattr(Attention, "forward", broken)
-    with pytest.raises(FloatingPointError, match=r"net\.layers\.0\.attention\.body \(Attention\)"):
-        trained(tmp_path, "model=multihead", "debug=anomaly", *FEW)
+    monkeypatch.setattr(CausalSelfAttention, "forward", forward_nan)
+    with pytest.raises(FloatingPointError, match=r"net\.blocks\.0\.attention \(CausalSelfAttention\)"):
+        trained(tmp_path, "model=multihead", "model.block_size=17", "debug=anomaly", *FEW)
 
 
 @pytest.mark.slow
-def test_profile_leaves_a_table_of_training_and_a_trace(tmp_path: Path) -> None:
+def test_profile_writes_a_table_of_the_training_and_a_trace(tmp_path: Path) -> None:
     trained(tmp_path, "model=multihead", "debug=profile", "trainer.max_steps=10", "logger=none")
     assert "training_step" in (tmp_path / "profile/fit-steps.txt").read_text()
     (trace,) = (tmp_path / "profile").glob("fit-*.json")
@@ -47,7 +47,7 @@ def test_profile_leaves_a_table_of_training_and_a_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rung", ["multihead", "layernorm"])
-def test_overfit_learns_a_handful_of_blocks_by_heart(rung: str, tmp_path: Path) -> None:
+def test_overfit_memorizes_a_few_windows(rung: str, tmp_path: Path) -> None:
     few = [
         "trainer.max_steps=400",
         "trainer.val_check_interval=400",
@@ -60,7 +60,9 @@ def test_overfit_learns_a_handful_of_blocks_by_heart(rung: str, tmp_path: Path) 
     assert loss < 0.05
 
 
-def test_a_learning_rate_is_suggested_and_nothing_is_learnt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_range_test_suggests_a_learning_rate_and_changes_no_weight(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["model=multihead", "experiment=lr_find", "callbacks.lr_find.n_steps=60", "data.estimate_batches=2"]
     result = trained(tmp_path, *words)
     found: dict[str, Any] = json.loads((tmp_path / "lr_find.json").read_text())
@@ -74,7 +76,7 @@ def test_a_learning_rate_is_suggested_and_nothing_is_learnt(tmp_path: Path, caps
     assert result["val_loss"] == pytest.approx(again["val_loss"], abs=1e-4)
 
 
-def test_a_run_that_gets_no_better_stops_early(tmp_path: Path) -> None:
+def test_a_run_that_does_not_improve_stops_early(tmp_path: Path) -> None:
     patience = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]
     hopeless = "callbacks.early_stopping.min_delta=1.0"
     result = trained(tmp_path / "hopeless", "model=bigram", *patience, hopeless, *FEW)
@@ -82,7 +84,7 @@ def test_a_run_that_gets_no_better_stops_early(tmp_path: Path) -> None:
     assert trained(tmp_path / "learning", "model=bigram", *patience, *FEW)["step"] == 8
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of theirs
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of those packages
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("logger", "package"), [("wandb", "wandb"), ("mlflow", "mlflow")])
 def test_other_loggers_work_offline(logger: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,8 @@
-"""What a run leaves in TensorBoard and in metrics.csv: everything, once, also after a kill."""
+"""TensorBoard and metrics.csv have every point of a run exactly once, also after a kill."""
 
 import csv
 import gc
 from collections import Counter
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import metadata
 
-from gptladder.training.loggers import CSV, TensorBoard
-from gptladder.training.update import Update
+from gptladder.training.loggers import ResumableCSVLogger, ResumableTensorBoardLogger
 from helpers.configs import trained
+from helpers.runs import killed_at
 
 SHORT = (
     "model=singlehead",
@@ -25,16 +24,12 @@ SHORT = (
     "callbacks.samples.every_n_steps=2",
 )
 EVALUATIONS = [0, 4, 8, 10]
-MEASURED = {"train/estimate", "val/estimate", "val/loss"}
-TRAINED = {"train/loss", "lr", "tokens"}
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing of ours handles it."""
+VAL_METRICS = {"train/estimate", "val/estimate", "val/loss"}
+TRAIN_METRICS = {"train/loss", "train/lr", "train/tokens"}
 
 
 def events(run_dir: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0})
+    accumulator = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "tensors": 0})
     accumulator.Reload()
     return accumulator
 
@@ -50,8 +45,8 @@ def csv_points(run_dir: Path) -> Counter[tuple[int, str]]:
 
 
 def all_points_once() -> Counter[tuple[int, str]]:
-    evaluated = [(step, name) for step in EVALUATIONS for name in MEASURED]
-    return Counter(evaluated + [(step, name) for step in range(2, 11, 2) for name in TRAINED])
+    evaluated = [(step, name) for step in EVALUATIONS for name in VAL_METRICS]
+    return Counter(evaluated + [(step, name) for step in range(2, 11, 2) for name in TRAIN_METRICS])
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +56,14 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def killed_and_resumed(run_dir: Path, monkeypatch: pytest.MonkeyPatch, *, at: int) -> None:
-    steps, step = count(), Update.__call__
-
-    def killed_step(self: Update, *arguments: Any) -> Any:
-        if next(steps) == at:
-            raise Killed
-        return step(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Update, "__call__", killed_step)
-        with pytest.raises(Killed):
-            trained(run_dir, *SHORT)
+def kill_and_resume(run_dir: Path, *, at: int) -> None:
+    with killed_at(at):
+        trained(run_dir, *SHORT)
     assert (run_dir / "checkpoints/last.ckpt").exists() == (at >= 4)
     trained(run_dir, *SHORT)
 
 
-def test_every_evaluation_is_in_tensorboard_once(run_dir: Path) -> None:
+def test_every_point_is_in_tensorboard_once(run_dir: Path) -> None:
     assert tensorboard_points(run_dir) == all_points_once()
 
 
@@ -85,7 +71,7 @@ def test_every_point_is_in_the_csv_once(run_dir: Path) -> None:
     assert csv_points(run_dir) == all_points_once()
 
 
-def test_tensorboard_and_csv_hold_the_numbers_of_the_result(tmp_path: Path) -> None:
+def test_tensorboard_and_csv_have_the_values_of_the_result(tmp_path: Path) -> None:
     curve = trained(tmp_path, *SHORT)["curve"]
     read = events(tmp_path)
     with (tmp_path / "metrics.csv").open() as file:
@@ -100,58 +86,68 @@ def test_tensorboard_and_csv_hold_the_numbers_of_the_result(tmp_path: Path) -> N
         assert {step: written[step, name] for step in EVALUATIONS} == pytest.approx(expected, abs=1e-6)
 
 
-def test_tokens_are_those_of_the_steps_taken(run_dir: Path) -> None:
-    assert {event.step: event.value for event in events(run_dir).Scalars("tokens")} == {
+def test_tokens_count_the_steps_taken(run_dir: Path) -> None:
+    assert {event.step: event.value for event in events(run_dir).Scalars("train/tokens")} == {
         step: step * 32 * 8 for step in range(2, 11, 2)
     }
 
 
 def test_an_uninterrupted_run_has_one_event_file(run_dir: Path) -> None:
-    assert len(list((run_dir / "tensorboard").iterdir())) == 1
+    assert len(list(run_dir.glob("events.*"))) == 1
 
 
 @pytest.mark.parametrize("at", [3, 4, 5, 7, 9])
-def test_a_resumed_run_shows_every_point_once(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed_and_resumed(tmp_path, monkeypatch, at=at)
+def test_a_resumed_run_has_every_point_once(at: int, tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, at=at)
     assert csv_points(tmp_path) == all_points_once()
     assert tensorboard_points(tmp_path) == all_points_once()
 
 
-def test_a_resumed_run_keeps_every_sample_and_map_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed_and_resumed(tmp_path, monkeypatch, at=9)
+def test_a_resumed_run_has_every_sample_and_attention_map_once(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, at=9)
     read = events(tmp_path)
-    assert [event.step for event in read.Tensors("sample/text_summary")] == EVALUATIONS
-    assert [event.step for event in read.Images("attention/layer 1")] == [0, 10]
+    assert [event.step for event in read.Tensors("samples/text_summary")] == EVALUATIONS
+    assert [event.step for event in read.Images("weights/layer 1")] == [0, 10]
 
 
-def test_an_evaluation_is_on_disk_before_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_are_on_disk_before_the_checkpoint_of_their_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: dict[int, Counter[tuple[int, str]]] = {}
 
-    def look(self: Any, trainer: Any, *_: Any) -> None:
+    def save_checkpoint(self: Any, trainer: Any, *_: Any) -> None:
         seen[trainer.global_step] = tensorboard_points(tmp_path)
-        assert events(tmp_path).Tensors("sample/text_summary")[-1].step == trainer.global_step
+        assert events(tmp_path).Tensors("samples/text_summary")[-1].step == trainer.global_step
 
-    monkeypatch.setattr("lightning.pytorch.callbacks.ModelCheckpoint._save_last_checkpoint", look)
+    monkeypatch.setattr("lightning.pytorch.callbacks.ModelCheckpoint._save_last_checkpoint", save_checkpoint)
     trained(tmp_path, *SHORT)
     assert set(seen) == set(EVALUATIONS[1:])
     for step, points in seen.items():
-        assert {name for at, name in points if at == step} == MEASURED | TRAINED
+        assert {name for at, name in points if at == step} == VAL_METRICS | TRAIN_METRICS
 
 
-def test_a_half_written_event_is_dropped(run_dir: Path, tmp_path: Path) -> None:
-    (whole,) = (run_dir / "tensorboard").iterdir()
-    torn = tmp_path / "tensorboard" / whole.name
-    torn.parent.mkdir()
-    torn.write_bytes(whole.read_bytes()[:-7])
-    TensorBoard(run_dir=str(tmp_path)).truncate_after(8)
-    steps = {event.step for event in LegacyEventFileLoader(str(torn)).Load()}
+def test_an_incomplete_event_is_removed(run_dir: Path, tmp_path: Path) -> None:
+    (complete,) = run_dir.glob("events.*")
+    truncated = tmp_path / complete.name
+    truncated.write_bytes(complete.read_bytes()[:-7])
+    ResumableTensorBoardLogger(run_dir=str(tmp_path)).truncate_after(8)
+    steps = {event.step for event in LegacyEventFileLoader(str(truncated)).Load()}
     assert steps == {0, 2, 4, 6, 8}
-    assert list(torn.parent.iterdir()) == [torn]
+    assert list(tmp_path.iterdir()) == [truncated]
 
 
-def test_a_half_written_line_is_dropped(tmp_path: Path) -> None:
+def test_events_of_version_0_1_are_truncated_in_their_own_directory(run_dir: Path, tmp_path: Path) -> None:
+    (complete,) = run_dir.glob("events.*")
+    old = tmp_path / "tensorboard" / complete.name
+    old.parent.mkdir()
+    old.write_bytes(complete.read_bytes())
+    ResumableTensorBoardLogger(run_dir=str(tmp_path)).truncate_after(4)
+    assert {event.step for event in LegacyEventFileLoader(str(old)).Load()} == {0, 2, 4}
+
+
+def test_an_incomplete_line_is_removed(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,name,value\n2,lr,0.1\n4,val/loss,2.5\n6,lr,0.1\n6,l")
-    CSV(run_dir=str(tmp_path)).truncate_after(4)
+    ResumableCSVLogger(run_dir=str(tmp_path)).truncate_after(4)
     assert (tmp_path / "metrics.csv").read_text() == "step,name,value\n2,lr,0.1\n4,val/loss,2.5\n"
 
 
@@ -164,7 +160,7 @@ def test_train_and_val_of_one_quantity_share_a_chart(run_dir: Path) -> None:
     }
 
 
-def test_the_hyperparameters_are_shown_and_leave_the_columns_to_the_sweep(run_dir: Path) -> None:
+def test_hyperparameters_are_shown_without_an_experiment_summary(run_dir: Path) -> None:
     summary = events(run_dir).summary_metadata
     content = summary[metadata.SESSION_START_INFO_TAG].plugin_data.content
     shown = metadata.parse_session_start_info_plugin_data(content).hparams
@@ -181,7 +177,7 @@ def test_the_hyperparameters_are_shown_and_leave_the_columns_to_the_sweep(run_di
 
 
 def test_an_event_file_is_closed_with_its_logger(tmp_path: Path) -> None:
-    logger = TensorBoard(run_dir=str(tmp_path))
+    logger = ResumableTensorBoardLogger(run_dir=str(tmp_path))
     writer = logger.experiment
     logger.finalize("success")
     assert writer.file_writer is not None
@@ -192,5 +188,5 @@ def test_an_event_file_is_closed_with_its_logger(tmp_path: Path) -> None:
 
 def test_no_logger_is_needed(tmp_path: Path) -> None:
     trained(tmp_path, *SHORT, "logger=none")
-    assert not (tmp_path / "tensorboard").exists()
+    assert not list(tmp_path.glob("events.*"))
     assert not (tmp_path / "metrics.csv").exists()

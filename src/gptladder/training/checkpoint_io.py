@@ -32,10 +32,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Read plain containers and tensors only, also those of version 0.1, and of a run that was moved since."""
-        checkpoint = read_checkpoint(path)
+        checkpoint, directory = read_checkpoint(path), Path(path).parent
         for state in checkpoint.get("callbacks", {}).values():
-            if isinstance(state, dict) and isinstance(state.get("dirpath"), str):
-                state.update(_relocate(state, state["dirpath"], str(Path(path).parent)))
+            old = state.get("dirpath") if isinstance(state, dict) else None
+            if isinstance(old, str) and Path(old).name == directory.name:  # else a directory outside the run
+                state.update(_relocate(state, old, str(directory)))
         return checkpoint
 
 
