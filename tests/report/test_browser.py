@@ -321,8 +321,9 @@ def test_the_page_fits_the_window_and_shows_every_cell(width: int, report: Chrom
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     report.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
-        content = f"const root = document.documentElement; return [{OUTSIDE}, innerWidth, root.scrollWidth - root.clientWidth]"
-        assert_becomes(report, lambda: report.execute_script(content), [[], width, 0])
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        script = f"return [{OUTSIDE}, innerWidth, {overflow}]"
+        assert_becomes(report, lambda: report.execute_script(script), [[], width, 0])
     finally:
         report.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
