@@ -1,17 +1,22 @@
-"""Claims about learning: what a step does, what is measured, and when."""
+"""Training with the LanguageModel: what a step does, what is evaluated, and when."""
 
 import math
+import sys
+from functools import partial
 from pathlib import Path
 
+import lightning.pytorch as L
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
 
-from gptladder.evaluation.loss import exact_loss, validation_split
-from gptladder.runs.checkpoint import load_trained
+from gptladder.data.datamodule import TextDataModule
+from gptladder.evaluation.loss import exact_loss
+from gptladder.model import Bigram
+from gptladder.runs.checkpoint import load_trained, validation_tokens
 from gptladder.training.build import build_datamodule, build_module
-from gptladder.training.callbacks.stopping import Stopping
 from gptladder.training.lightning_module import LanguageModel
+from gptladder.training.observers import STEP_HOOKS
 from gptladder.training.schedulers import cosine
 from helpers.configs import composed, trained
 
@@ -19,7 +24,7 @@ FEW = ["trainer.max_steps=7", "trainer.val_check_interval=3", "~callbacks.sample
 
 
 @pytest.mark.parametrize(("max_steps", "steps"), [(6, [0, 3, 6]), (7, [0, 3, 6, 7]), (2, [0, 2])])
-def test_a_run_is_measured_at_0_every_interval_and_the_last_step(
+def test_a_run_is_evaluated_at_step_0_at_every_interval_and_at_the_last_step(
     max_steps: int, steps: list[int], tmp_path: Path
 ) -> None:
     result = trained(tmp_path, "model=bigram", *FEW, f"trainer.max_steps={max_steps}", "logger=none")
@@ -29,7 +34,7 @@ def test_a_run_is_measured_at_0_every_interval_and_the_last_step(
     assert result["status"] == "finished"
 
 
-def test_without_a_first_evaluation_a_run_learns_the_same_from_a_stream_of_its_own(tmp_path: Path) -> None:
+def test_the_first_evaluation_does_not_change_a_run_with_an_independent_stream(tmp_path: Path) -> None:
     words = ["model=bigram", *FEW, "data.stream=independent", "data.estimate_batches=1", "logger=none"]
     with_first, without = (trained(tmp_path / first, *words, f"evaluate_first={first}") for first in ("true", "false"))
     assert [point["step"] for point in without["curve"]] == [3, 6, 7]
@@ -37,15 +42,15 @@ def test_without_a_first_evaluation_a_run_learns_the_same_from_a_stream_of_its_o
     assert without["best"] == with_first["best"]
 
 
-def test_the_exact_loss_is_that_of_the_last_checkpoint_on_the_whole_validation_split(tmp_path: Path) -> None:
+def test_the_exact_loss_is_that_of_the_last_checkpoint_on_the_complete_validation_split(tmp_path: Path) -> None:
     result = trained(tmp_path, "model=multihead", *FEW, "logger=none")
     last = load_trained(tmp_path / "checkpoints" / "last.ckpt")
-    loss = exact_loss(last.net, validation_split(last).tokens, block_size=8)
+    loss = exact_loss(last.net, validation_tokens(last).tokens, block_size=8)
     assert result["val_loss"] == pytest.approx(loss, abs=1e-6)
     assert result["val_bits_per_char"] == pytest.approx(loss / math.log(2), abs=1e-6)
 
 
-def test_accumulating_two_half_batches_is_one_step_on_both(tmp_path: Path) -> None:
+def test_accumulating_two_half_batches_equals_one_step_on_both(tmp_path: Path) -> None:
     whole = ["data.stream=independent", "model=multihead", *FEW, "logger=none"]
     once = trained(tmp_path / "once", *whole)
     twice = trained(tmp_path / "twice", *whole, "data.batch_size=16", "trainer.accumulate_grad_batches=2")
@@ -59,13 +64,47 @@ def test_gradients_are_clipped_in_every_precision(hardware: str, tmp_path: Path)
     clipped = trained(
         tmp_path, "model=layernorm", *FEW, "logger=none", f"hardware={hardware}", "trainer.gradient_clip_val=1e-9"
     )
-    # Adam's first steps have the size of the learning rate whatever the gradient; epsilon tells the tiny ones apart.
+    # Adam's first steps have the size of the learning rate for any gradient; only next to epsilon is one small.
     free = trained(tmp_path / "free", "model=layernorm", *FEW, "logger=none", f"hardware={hardware}")
     first = clipped["curve"][0]["val_loss"]
     assert abs(clipped["val_loss"] - first) < 0.5 * abs(free["val_loss"] - first)
 
 
-def test_bf16_on_the_cpu_learns_as_fp32_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*logging interval.*")
+def test_gradients_are_clipped_before_fp16_unscales_them(fused: bool, algorithm: str, tmp_path: Path) -> None:
+    def train(clip: float | None) -> torch.Tensor:
+        torch.manual_seed(0)
+        data = TextDataModule(batch_size=4, estimate_batches=1)
+        module = LanguageModel(Bigram(), optimizer=partial(torch.optim.SGD, lr=1.0, fused=fused))
+        before = module.net.table.weight.detach().clone()
+        trainer = L.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_steps=1,
+            limit_val_batches=0,
+            gradient_clip_val=clip,
+            gradient_clip_algorithm=algorithm,
+            plugins=[MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=2.0**10))],
+            default_root_dir=tmp_path,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, data)
+        return before - module.net.table.weight.detach()
+
+    gradient = train(None)
+    limit = float(gradient.norm() if algorithm == "norm" else gradient.abs().max()) / 4
+    clipped = train(limit)
+    expected = gradient / 4 if algorithm == "norm" else gradient.clamp(-limit, limit)
+    assert torch.allclose(clipped, expected, rtol=1e-3, atol=1e-6)
+    assert gradient.abs().max() > 0
+
+
+def test_bf16_on_the_cpu_learns_like_fp32(tmp_path: Path) -> None:
     full = trained(tmp_path / "fp32", "model=layernorm", *FEW, "logger=none")
     mixed = trained(tmp_path / "bf16", "model=layernorm", *FEW, "logger=none", "hardware=mixed")
     assert mixed["val_loss"] == pytest.approx(full["val_loss"], abs=0.02)
@@ -73,34 +112,50 @@ def test_bf16_on_the_cpu_learns_as_fp32_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_run_learns_the_same_and_its_checkpoint_is_portable(tmp_path: Path) -> None:
+def test_a_compiled_run_gives_the_same_losses_and_a_portable_checkpoint(tmp_path: Path) -> None:
     eager = trained(tmp_path / "eager", "model=multihead", *FEW, "logger=none")
     compiled = trained(tmp_path / "compiled", "model=multihead", *FEW, "logger=none", "hardware.compile=true")
     assert compiled["val_loss"] == pytest.approx(eager["val_loss"], abs=1e-4)
     last = load_trained(tmp_path / "compiled" / "checkpoints" / "last.ckpt")
-    assert exact_loss(last.net, validation_split(last).tokens, block_size=8) == pytest.approx(
+    assert exact_loss(last.net, validation_tokens(last).tokens, block_size=8) == pytest.approx(
         compiled["val_loss"], abs=1e-4
     )
 
 
-def test_a_callback_that_listens_to_single_steps_hears_every_one_and_changes_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize("hook", [hook for hook in STEP_HOOKS if "validation" not in hook])
+def test_step_hooks_fire_at_every_step_and_change_nothing(
+    hook: str, accumulated: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = []
-
-    def listen(self: Stopping, trainer: Trainer, *_: object) -> None:
-        heard.append(trainer.global_step)
-
+    steps: list[int] = []
     words = ["model=multihead", *FEW, "logger=none", "data.estimate_batches=1"]
-    unheard = trained(tmp_path / "unheard", *words)
-    monkeypatch.setattr(Stopping, "on_before_optimizer_step", listen, raising=False)
-    assert trained(tmp_path / "heard", *words)["curve"] == unheard["curve"]
-    assert heard == list(range(7))
+    words.append(f"trainer.accumulate_grad_batches={accumulated}")
+    unobserved = trained(tmp_path / "unobserved", *words)
+    assert unobserved["path"] == "fast"
+    monkeypatch.setattr(Observer, hook, lambda self, trainer, *_: steps.append(trainer.global_step), raising=False)
+    monkeypatch.setattr(Observer, "__module__", "observer")
+    monkeypatch.setitem(sys.modules, "observer", sys.modules[__name__])
+    observed = trained(tmp_path / "observed", *words, "+callbacks.observer._target_=observer.Observer")
+    assert observed["curve"] == unobserved["curve"]
+    assert observed["path"] == "plain"
+    # Lightning counts a step before the last hook of its last batch.
+    per_batch = [step for step in range(7) for _ in range(accumulated)]
+    expected = {
+        "on_train_batch_start": per_batch,
+        "on_train_batch_end": [step + 1 if (i + 1) % accumulated == 0 else step for i, step in enumerate(per_batch)],
+        "on_before_backward": per_batch,
+        "on_after_backward": per_batch,
+    }
+    assert steps == expected.get(hook, list(range(7)))
 
 
-def test_the_cosine_climbs_then_falls_to_its_final_fraction() -> None:
+class Observer(L.Callback):
+    """A callback of a user; tests give it a hook."""
+
+
+def test_the_cosine_schedule_warms_up_and_decays_to_its_minimum() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = cosine(optimizer, max_steps=20, warmup_steps=4, final_fraction=0.1)
+    schedule = cosine(optimizer, max_steps=20, warmup_steps=4, min_lr_ratio=0.1)
     rates = []
     for _ in range(20):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -111,7 +166,7 @@ def test_the_cosine_climbs_then_falls_to_its_final_fraction() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
 
 
-def test_a_scheduled_run_logs_the_rate_it_learns_with(tmp_path: Path) -> None:
+def test_a_scheduled_run_logs_the_learning_rate_of_each_step(tmp_path: Path) -> None:
     trained(
         tmp_path,
         "model=bigram",
@@ -122,12 +177,12 @@ def test_a_scheduled_run_logs_the_rate_it_learns_with(tmp_path: Path) -> None:
         "trainer.log_every_n_steps=1",
     )
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
-    rates = [float(line.split(",")[2]) for line in lines if line.split(",")[1] == "lr"]
+    rates = [float(line.split(",")[2]) for line in lines if line.split(",")[1] == "train/lr"]
     assert rates[:4] == pytest.approx([0.0025, 0.005, 0.0075, 0.01])
     assert rates[-1] < 0.01
 
 
-def test_the_gpt_takes_a_step_and_is_measured_on_the_cpu(tmp_path: Path) -> None:
+def test_the_rung_gpt_takes_a_step_and_is_evaluated_on_the_cpu(tmp_path: Path) -> None:
     text = tmp_path / "short.txt"
     text.write_text("What light through yonder window breaks? " * 70)
     sizes = [
@@ -142,9 +197,9 @@ def test_the_gpt_takes_a_step_and_is_measured_on_the_cpu(tmp_path: Path) -> None
     assert result["val_loss"] < result["curve"][0]["val_loss"]
 
 
-def test_a_checkpoint_holds_plain_values_only() -> None:
+def test_the_metadata_of_a_checkpoint_is_plain_values() -> None:
     cfg = composed("model=multihead", "run_dir=x")
-    learner: LanguageModel = build_module(cfg, build_datamodule(cfg))
+    module = build_module(cfg, build_datamodule(cfg))
 
     def plain(value: object) -> bool:
         if isinstance(value, dict):
@@ -153,4 +208,4 @@ def test_a_checkpoint_holds_plain_values_only() -> None:
             return all(plain(item) for item in value)
         return value is None or type(value) in (str, int, float, bool)
 
-    assert plain(learner.record)
+    assert plain(module.metadata)
