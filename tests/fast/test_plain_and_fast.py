@@ -93,6 +93,7 @@ LONG = ("model=dropout", "model.block_size=17", "model.n_layer=1")
         ("optimizer=adamw_matrices",),
         ("hardware.precision=bf16-mixed",),
         ("hardware.precision=64-true",),
+        ("hardware.precision=bf16-mixed", "trainer.gradient_clip_val=0.1"),
         ("model.dropout=0", "+data.sequence_length_warmup={1: 7}"),
         ("trainer.val_check_interval=1",),
         ("trainer.log_every_n_steps=1",),
