@@ -1,16 +1,17 @@
-"""Claims about the recipes beyond the ladder: they build, run, and go on as if never stopped."""
+"""The experiments beyond the ladder: they build, run, and resume with the same bits."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
 from gptladder.data.text import tiny_shakespeare
-from gptladder.evaluation.loss import exact_loss, validation_split
-from gptladder.runs.checkpoint import load_trained
+from gptladder.evaluation.loss import exact_loss
+from gptladder.runs.checkpoint import load_trained, validation_tokens
 from gptladder.training.build import build_datamodule, build_module
-from gptladder.training.lightning_module import LanguageModel
 from helpers.configs import CONF, composed, trained
+from helpers.runs import killed_at
 
 RECIPES = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if "\nrung: " in path.read_text()]
 SHORT = ["trainer.max_steps=6", "trainer.val_check_interval=3", "data.batch_size=2", "data.estimate_batches=1"]
@@ -24,54 +25,55 @@ def text(tmp_path: Path) -> str:
     return str(path)
 
 
-def weights(run: Path) -> list[torch.Tensor]:
+def weights_and_moments(run: Path) -> list[torch.Tensor]:
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     moments = [torch.as_tensor(v) for s in checkpoint["optimizer_states"][0]["state"].values() for v in s.values()]
     return [*checkpoint["state_dict"].values(), *moments]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_experiment_builds(recipe: str) -> None:
+def test_the_optimizer_of_every_experiment_has_every_parameter_once(recipe: str) -> None:
     cfg = composed(f"experiment={recipe}", "run_dir=x", "hardware=cpu")
-    learner = build_module(cfg, build_datamodule(cfg))
-    optimizer = learner.build_optimizer(learner.net.named_parameters())
-    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-    assert held == set(learner.net.parameters())
+    module = build_module(cfg, build_datamodule(cfg))
+    assert module.optimizer_factory is not None
+    optimizer = module.optimizer_factory(module.net.named_parameters())
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert len(parameters) == len(set(parameters))
+    assert set(parameters) == set(module.net.parameters())
 
 
-def test_a_speedrun_that_stopped_goes_on_with_the_same_bits(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("experiment", [path.stem for path in sorted((CONF / "experiment").glob("*.yaml"))])
+def test_every_experiment_selects_the_sweeper_that_names_jobs(experiment: str) -> None:
+    expected = "optuna" if experiment == "search" else "ladder"
+    if expected == "optuna":
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs its extra: pip install -e '.[search]'")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
+    assert cfg.hydra.runtime.choices["hydra/sweeper"] == expected
+
+
+def test_a_killed_speedrun_resumes_with_the_same_bits(text: str, tmp_path: Path) -> None:
     words = ["experiment=speedrun", *SHORT, *SMALL, "data=text", f"data.path={text}"]
     whole = trained(tmp_path / "whole", *words)
-    step = LanguageModel.training_step
-
-    def stop(self: LanguageModel, *batch: object) -> None:
-        if self.global_step >= 3:
-            raise RuntimeError("stopped by the test")
-        step(self, *batch)
-
-    monkeypatch.setattr(LanguageModel, "training_step", stop)
-    with pytest.raises(RuntimeError, match="stopped by the test"):
-        trained(tmp_path / "parts", *words)
-    monkeypatch.undo()
-    parts = trained(tmp_path / "parts", *words)
-    assert parts["curve"] == whole["curve"]
-    assert len(parts["curve"]) == 3
-    pairs = list(zip(weights(tmp_path / "parts"), weights(tmp_path / "whole"), strict=True))
+    with killed_at(4):
+        trained(tmp_path / "run", *words)
+    resumed = trained(tmp_path / "run", *words)
+    assert resumed["curve"] == whole["curve"]
+    assert len(resumed["curve"]) == 3
+    pairs = list(zip(weights_and_moments(tmp_path / "run"), weights_and_moments(tmp_path / "whole"), strict=True))
     assert len(pairs) > 12
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_a_speedrun_comes_back_from_its_checkpoint_in_full_precision(text: str, tmp_path: Path) -> None:
+def test_the_checkpoint_of_a_speedrun_is_in_full_precision(text: str, tmp_path: Path) -> None:
     result = trained(tmp_path / "run", "experiment=speedrun", *SHORT, *SMALL, "data=text", f"data.path={text}")
     last = load_trained(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert {parameter.dtype for parameter in last.net.parameters()} == {torch.float32}
-    loss = exact_loss(last.net, validation_split(last).tokens, block_size=64)
+    loss = exact_loss(last.net, validation_tokens(last).tokens, block_size=64)
     assert result["val_loss"] == pytest.approx(loss, abs=0.01)
     assert result["val_loss"] < result["curve"][0]["val_loss"] - 0.5
 
 
-def test_the_speedrun_keeps_nanogpts_context() -> None:
-    ours, theirs = (composed(f"experiment={name}", "run_dir=x") for name in ("speedrun", "nanogpt_cpu"))
-    assert ours.model.block_size == ours.data.block_size == theirs.model.block_size == 64
+def test_the_speedrun_has_the_context_length_of_nanogpt() -> None:
+    speedrun, nanogpt = (composed(f"experiment={name}", "run_dir=x") for name in ("speedrun", "nanogpt_cpu"))
+    assert speedrun.model.block_size == speedrun.data.block_size == nanogpt.model.block_size == 64

@@ -1,4 +1,4 @@
-"""Claims about nanoGPT's recipe: through the framework it is that recipe, step by step."""
+"""nanoGPT's recipe gives the losses of a plain loop of it, step by step."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from gptladder.data.text import tiny_shakespeare
-from gptladder.evaluation.loss import exact_loss, validation_split
-from gptladder.runs.checkpoint import load_trained
+from gptladder.evaluation.loss import exact_loss
+from gptladder.runs.checkpoint import load_trained, validation_tokens
 from gptladder.training.build import build_datamodule, build_module
 from helpers.configs import command, composed, trained
 
@@ -28,59 +28,61 @@ SETTINGS = replace(nanogpt.Settings(), max_iters=STEPS, warmup_iters=2)
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    """The beginning of the corpus, which is measured sooner."""
+    """The start of the corpus, which takes less time to evaluate."""
     path = tmp_path / "short.txt"
     path.write_text(tiny_shakespeare()[:20_000])
     return path
 
 
-def same_weights(net: torch.nn.Module) -> nanogpt.Net:
-    """The plain net with the weights of one of ours."""
-    plain = nanogpt.Net(SETTINGS, net.head.out_features)
-    words = {
-        "embedding.token": "token",
-        "embedding.position.table": "position",
-        "attention.pre_norm": "norm1",
-        "attention.body.0.query_key_value": "attention.query_key_value.weight",
-        "attention.body.1": "attention.projection",
-        "feedforward.pre_norm": "norm2",
-        "feedforward.body.0": "feedforward.widen",
-        "feedforward.body.2": "feedforward.projection",
-    }
+# The names of weights here and in the plain loop.
+NAMES = {
+    "embedding.token": "token",
+    "embedding.position": "position",
+    "blocks.": "layers.",
+    "attention.qkv": "attention.query_key_value",
+    "mlp.0": "feedforward.widen",
+    "mlp.2": "feedforward.projection",
+    "final_norm": "norm",
+}
+
+
+def copy_weights(net: torch.nn.Module) -> nanogpt.Net:
+    """The plain network with the weights of one of ours."""
+    plain = nanogpt.Net(SETTINGS, net.lm_head.out_features)
     state = {}
     for name, weight in net.state_dict().items():
-        for ours, theirs in words.items():
+        for ours, theirs in NAMES.items():
             name = name.replace(ours, theirs)
-        state["lm_head.weight" if name == "head.weight" else name] = weight
+        state[name] = weight
     plain.load_state_dict(state)
     return plain
 
 
-def test_the_same_weights_and_batches_give_the_plain_loops_losses(text: Path, tmp_path: Path) -> None:
-    of_text = [*SHORT, "data=text", f"data.path={text}"]
-    cfg = composed(*of_text, f"run_dir={tmp_path}")
+def test_the_same_weights_and_batches_give_the_losses_of_the_plain_loop(text: Path, tmp_path: Path) -> None:
+    words = [*SHORT, "data=text", f"data.path={text}"]
+    cfg = composed(*words, f"run_dir={tmp_path}")
     torch.manual_seed(cfg.seed)
-    plain = same_weights(build_module(cfg, build_datamodule(cfg)).net)
+    plain = copy_weights(build_module(cfg, build_datamodule(cfg)).net)
     train_tokens, val_tokens, _ = nanogpt.encode(text.read_text())
-    torch.manual_seed(cfg.seed)  # the independent stream begins here too
+    torch.manual_seed(cfg.seed)  # as the independent stream
     losses = list(nanogpt.steps(plain, train_tokens, SETTINGS))
 
-    result = trained(tmp_path / "run", *of_text, "logger=csv", "~callbacks.samples", "~callbacks.attention_maps")
+    result = trained(tmp_path / "run", *words, "logger=csv", "~callbacks.samples", "~callbacks.attention_maps")
     rows = [line.split(",") for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
-    ours = [float(value) for _, name, value in rows if name == "train/loss"]
-    rates = [float(value) for _, name, value in rows if name == "lr"]
-    assert len(ours) == STEPS
-    assert ours == pytest.approx(losses, abs=2e-5)
+    recorded = [float(value) for _, name, value in rows if name == "train/loss"]
+    rates = [float(value) for _, name, value in rows if name == "train/lr"]
+    assert len(recorded) == STEPS
+    assert recorded == pytest.approx(losses, abs=2e-5)
     assert rates == pytest.approx([nanogpt.lr_at(it, SETTINGS) for it in range(STEPS)])
-    assert ours[-1] < ours[0] - 0.1
+    assert recorded[-1] < recorded[0] - 0.1
     assert result["val_loss"] == pytest.approx(nanogpt.exact(plain.eval(), val_tokens, SETTINGS), abs=2e-5)
 
 
-def test_a_tied_net_comes_back_from_its_checkpoint(text: Path, tmp_path: Path) -> None:
+def test_tied_weights_are_tied_in_a_loaded_checkpoint(text: Path, tmp_path: Path) -> None:
     result = trained(tmp_path / "run", *SHORT, "data=text", f"data.path={text}", "logger=none")
     last = load_trained(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert last.net.head.weight is last.net.embedding.token.weight
-    loss = exact_loss(last.net, validation_split(last).tokens, block_size=64)
+    assert last.net.lm_head.weight is last.net.embedding.token.weight
+    loss = exact_loss(last.net, validation_tokens(last).tokens, block_size=64)
     assert result["val_loss"] == pytest.approx(loss, abs=1e-5)
 
 
