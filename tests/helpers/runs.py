@@ -1,4 +1,4 @@
-"""What the trust tests share: a run that takes a second, its bits, and ways to stop it."""
+"""A run that takes a second, its bits, and ways to stop it."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ CIRCUMSTANCES = {"command", "git", "path", "train_seconds", "tokens_per_second",
 
 
 def small(directory: Path) -> tuple[str, ...]:
-    """Overrides of a run that has everything (dropout, samples, logs) and takes a second: a short text, few blocks."""
+    """Overrides of a run of a second with dropout, text samples and logs: a short text, small batches."""
     text = directory / "text.txt"
     if not text.exists():
         text.write_bytes(tiny_shakespeare()[:20_000].encode())
@@ -45,12 +45,12 @@ def read(run: Path) -> dict[str, Any]:
 
 
 def result(run: Path) -> dict[str, Any]:
-    """What of a result must not depend on how often the run was stopped."""
+    """The part of a result that must not depend on how often the run was stopped."""
     return {key: value for key, value in read(run).items() if key not in CIRCUMSTANCES}
 
 
 def bits(run: Path) -> dict[str, Any]:
-    """Everything numerical in the last checkpoint: weights, moments, counters, random numbers, curve."""
+    """All numbers in the last checkpoint: weights, moments, counters, random states, curve."""
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     kept = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step")}
     kept["random"] = checkpoint["TextDataModule"]
@@ -59,13 +59,13 @@ def bits(run: Path) -> dict[str, Any]:
 
 
 def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two sets of bits are equal to the last one."""
+    """Whether two sets of numbers are equal bit for bit."""
     assert any(isinstance(value, torch.Tensor) for value in one.values())
     return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
 
 
 def points(run: Path) -> tuple[Counter[tuple[int, str]], Counter[tuple[int, str]]]:
-    """How often each step and name is in ``metrics.csv`` and in TensorBoard."""
+    """The number of points of each step and name in ``metrics.csv``, and in TensorBoard."""
     with (run / "metrics.csv").open() as file:
         lines = Counter((int(row["step"]), row["name"]) for row in csv.DictReader(file))
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
@@ -75,12 +75,12 @@ def points(run: Path) -> tuple[Counter[tuple[int, str]], Counter[tuple[int, str]
 
 
 def contents(directory: Path) -> dict[str, bytes | None]:
-    """Every path under a directory, with what the files hold."""
+    """Every path under a directory, with the content of files."""
     return {str(path): path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
 
 
 def assert_same_run(run: Path, whole: Path) -> None:
-    """Both ended with the same bits, the same result, and every point once."""
+    """Both runs have the same bits and the same result, and every point once."""
     assert result(run) == result(whole)
     assert same_bits(bits(run), bits(whole))
     assert (run / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
@@ -90,12 +90,12 @@ def assert_same_run(run: Path, whole: Path) -> None:
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing of ours handles it."""
+    """Simulates a kill: no code of ours handles it."""
 
 
 @contextmanager
 def killed_at(step: int, error: BaseException | None = None) -> Iterator[None]:
-    """A training in the body dies before it takes its step number ``step + 1``, counted from its start."""
+    """Stop a training in the body after ``step`` optimizer steps, counted from its start, with an error."""
     taken, step_adamw = count(), AdamW.step
     error = error or Killed()
 

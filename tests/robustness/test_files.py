@@ -1,4 +1,4 @@
-"""A file is complete, old or new, whatever interrupts its writing."""
+"""A file stays complete, old or new, if a kill or a full disk interrupts its writing."""
 
 import multiprocessing
 import os

@@ -76,15 +76,15 @@ class CountSteps(L.Callback):
         self.losses.append(float(outputs["loss"]))
 
 
-def test_a_callback_sees_every_step_and_says_so_in_one_line(
+def test_a_callback_sees_every_step_and_one_line_says_why_the_path_is_plain(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     counter = CountSteps()
     trainer, _ = run_with(text, tmp_path / "run", callback=counter)
     assert counter.steps == list(range(1, N_STEPS + 1))
     assert chosen_path(trainer) == "plain"
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fast=auto")]
-    assert said == ["fast=auto: using the plain training loop, because the callback CountSteps observes single steps"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fast=auto")]
+    assert lines == ["fast=auto: using the plain training loop, because the callback CountSteps observes single steps"]
     assert Run.read(tmp_path / "run")["path"] == "plain"
 
 

@@ -10,7 +10,7 @@ import lightning.pytorch as L
 
 
 class GracefulStop(L.Callback):
-    """Ends a run with an evaluation whatever the number of steps, and an interrupted one with a checkpoint.
+    """Ends a run with an evaluation for any number of steps, and an interrupted one with a checkpoint.
 
     Lightning 2.6 skips the last evaluation unless ``max_steps`` is a multiple of the interval, and exits with 0 on
     SIGTERM. Its own checkpoints on exceptions may fall in the middle of a step.
