@@ -116,7 +116,10 @@ class Interpreter(subprocess.Popen[bytes]):
 
 def content(number: int) -> dict[str, Any]:
     """A checkpoint whose parts all contain its number."""
-    return {"gptladder": {"net": {}, "number": number}, "state_dict": {"weights": torch.full((300_000,), float(number))}}
+    return {
+        "gptladder": {"net": {}, "number": number},
+        "state_dict": {"weights": torch.full((300_000,), float(number))},
+    }
 
 
 def save_without_end(path: str, temporary: str) -> None:
