@@ -26,7 +26,7 @@ class NGramCounts:
     """The counts of every context of one length, and of what followed it, in the training split.
 
     An n-gram is one number, ``context * V + token``. Its index in the sorted ``ngrams`` is in turn the number of the
-    context that is one token longer, so that no number overflows 64 bits, whatever the vocabulary size. Every tensor
+    context that is one token longer, so that no number overflows 64 bits for any vocabulary size. Every tensor
     has one more entry at the end for the index -1, "never seen": an unreachable n-gram, and counts of zero.
     """
 
@@ -36,7 +36,7 @@ class NGramCounts:
     n_successors: Tensor  # per context: t(h)
 
     @classmethod
-    def of(cls, ngrams: Tensor, counts: Tensor, *, vocab_size: int, n_contexts: int) -> Self:
+    def from_ngrams(cls, ngrams: Tensor, counts: Tensor, *, vocab_size: int, n_contexts: int) -> Self:
         contexts = ngrams // vocab_size
         return cls(
             torch.cat([ngrams, torch.tensor([torch.iinfo(torch.int64).max])]),
@@ -78,7 +78,7 @@ class NGram:
         for context_length in range(order):
             ngrams = contexts * vocab_size + tokens[context_length:]
             ngrams, indices, counts = torch.unique(ngrams, return_inverse=True, return_counts=True)
-            self.orders.append(NGramCounts.of(ngrams, counts, vocab_size=vocab_size, n_contexts=n_contexts))
+            self.orders.append(NGramCounts.from_ngrams(ngrams, counts, vocab_size=vocab_size, n_contexts=n_contexts))
             contexts, n_contexts = indices[:-1], len(ngrams)
 
     def probabilities(self, tokens: Tensor, *, block_size: int | None = None) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class KVCache:
-    """Keys, values and whatever else the modules of a network need from earlier tokens.
+    """What the modules of a network need from earlier tokens: keys, values, token numbers.
 
     It is passed to ``forward``, and each module keeps its tensors in it under itself. Feed it the whole prompt first,
     then one token at a time.

@@ -8,5 +8,5 @@ from torch import Tensor
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy in nats of the next token: ``(B, T, V)`` logits and ``(B, T)`` targets to a scalar."""
-    # In fp32 whatever the network computes in: a mean in bf16 has three digits.
+    # In fp32 also if the network computes in bf16, where a mean has three digits.
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())

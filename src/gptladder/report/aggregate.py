@@ -25,7 +25,7 @@ class MeanStd:
     n: int
 
     @classmethod
-    def of(cls, values: Iterable[float | None]) -> MeanStd | None:
+    def from_values(cls, values: Iterable[float | None]) -> MeanStd | None:
         """``None`` without any value."""
         numbers = [float(value) for value in values if value is not None]
         if not numbers:
@@ -166,7 +166,7 @@ class Row:
             {run.seed: run.number("val_loss") for run in row.finished} for row in (self, self.reference)
         )
         pairs = [(loss, reference_losses[seed]) for seed, loss in losses.items() if seed in reference_losses]
-        spread = MeanStd.of(a - b for a, b in pairs if a is not None and b is not None)
+        spread = MeanStd.from_values(a - b for a, b in pairs if a is not None and b is not None)
         if spread is None:
             return None
         return PairedDifference(spread.mean, None if spread.std is None else spread.std / sqrt(spread.n), spread.n)
@@ -178,7 +178,7 @@ class Row:
 
     def mean_std(self, key: str) -> MeanStd | None:
         """The mean of a value of ``result.json`` over the runs of the row."""
-        return MeanStd.of(run.number(key) for run in self.representative)
+        return MeanStd.from_values(run.number(key) for run in self.representative)
 
     def run_name(self, run: RunRecord) -> str:
         """The name of one run of the row."""

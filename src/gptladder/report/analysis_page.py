@@ -67,7 +67,7 @@ def to_json(analysis: Analysis, trained: Trained) -> dict[str, object]:
 
 
 def render_analysis(analysis: Analysis, trained: Trained, *, title: str, images: dict[str, bytes]) -> str:
-    """The page; prompt and text are escaped wherever they appear."""
+    """The page; prompt and text are escaped."""
     n_text, n_prompt = len(analysis.tokens), min(len(analysis.prompt), trained.block_size)
     return load_template("analysis_page.html.j2").render(
         title=title,

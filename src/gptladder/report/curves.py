@@ -25,7 +25,7 @@ def mean_curve(row: Row, key: str = "val_estimate") -> list[CurvePoint]:
     points = []
     for step in curves[0] if curves else ():
         if all(step in curve for curve in curves):
-            loss = MeanStd.of(curve[step] for curve in curves)
+            loss = MeanStd.from_values(curve[step] for curve in curves)
             if loss is not None and math.isfinite(loss.mean):
                 points.append(CurvePoint(int(step), loss.mean, loss.std or 0.0))
     return points

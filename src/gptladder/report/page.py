@@ -19,7 +19,7 @@ CHART_METRICS = {"val_estimate": "val estimate", "val_loss": "exact val loss", "
 
 
 def render_page(rows: list[Row], *, title: str, baseline: NGramBaseline | None = None) -> str:
-    """The whole page; every text from a run is escaped wherever it appears."""
+    """The whole page; every text from a run is escaped."""
     return load_template("page.html.j2").render(
         title=title,
         rows=rows,

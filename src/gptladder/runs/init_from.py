@@ -28,7 +28,7 @@ class InitialWeights:
     Attributes:
         name: the run, as ``init_from`` names it.
         trained: its network.
-        sha256: of its weights and its tokenizer, wherever the run lies.
+        sha256: of its weights and its tokenizer; the run may be moved.
         unknown_characters: ``error`` for characters that its vocabulary lacks, or ``extend`` the vocabulary by new
             embedding rows.
     """

@@ -92,7 +92,7 @@ def import_report() -> None:
 
 
 def write_and_show_report(directory: Path) -> None:
-    """Write the report of all runs in a directory, whatever their status, and print its table."""
+    """Write the report of all runs in a directory, of any status, and print its table."""
     import_report()
     from rich.console import Console
 
