@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from gptladder.data.batches import RandomBatches
+from gptladder.data.training_batches import RandomBatches
 from gptladder.model.loss import next_token_loss
 from gptladder.training import speed
 from gptladder.training.build import build_datamodule, build_module

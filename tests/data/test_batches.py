@@ -6,15 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from gptladder.data.batches import (
-    TOKENS_PER_FORWARD,
-    EstimateBatches,
-    RandomBatches,
-    SequenceLengthWarmup,
-    SequentialBatches,
-    ShuffledBatches,
-    TrainLoader,
-)
+from gptladder.data.evaluation_batches import TOKENS_PER_FORWARD, EstimateBatches, SequentialBatches
+from gptladder.data.training_batches import RandomBatches, SequenceLengthWarmup, ShuffledBatches, TrainLoader
 
 TOKENS = torch.arange(200, dtype=torch.uint8)
 

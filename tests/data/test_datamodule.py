@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from gptladder.data.batches import SequenceLengthWarmup
 from gptladder.data.datamodule import STREAMS, TextDataModule
+from gptladder.data.training_batches import SequenceLengthWarmup
 from gptladder.system.errors import UserError
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gptladder.data.batches import Batch, SequentialBatches
 from gptladder.data.datamodule import TextDataModule
+from gptladder.data.evaluation_batches import SequentialBatches
+from gptladder.data.windows import Batch
 from gptladder.fast.evaluation_loop import FastEvaluationLoop
 from gptladder.fast.training_loop import install_loops
 from gptladder.model import Bigram

@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as L
 import pytest
 
-from gptladder.data.batches import RandomBatches
+from gptladder.data.training_batches import RandomBatches
 from gptladder.fast import training_loop
 from gptladder.runs.run import Run
 from gptladder.training.build import build_datamodule, build_module, build_trainer

@@ -8,18 +8,17 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import torch
 
-from gptladder.data.batches import (
-    EstimateBatches,
+from gptladder.data.evaluation_batches import EstimateBatches, SequentialBatches
+from gptladder.data.text import Corpus, open_corpus, tiny_shakespeare_corpus
+from gptladder.data.token_cache import encode_splits
+from gptladder.data.tokenizer import CharTokenizer, Tokenizer
+from gptladder.data.training_batches import (
     RandomBatches,
     SequenceLengthWarmup,
-    SequentialBatches,
     ShuffledBatches,
     TrainBatches,
     TrainLoader,
 )
-from gptladder.data.text import Corpus, open_corpus, tiny_shakespeare_corpus
-from gptladder.data.token_cache import encode_splits
-from gptladder.data.tokenizer import CharTokenizer, Tokenizer
 from gptladder.system.errors import UserError
 
 STREAMS = ("published", "independent", "shuffled")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptladder.data.batches import SequentialBatches
+from gptladder.data.evaluation_batches import SequentialBatches
 from gptladder.model.attention import attention_weights, batch_attention_weights
 from gptladder.system.errors import UserError
 

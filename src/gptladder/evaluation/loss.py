@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gptladder.data.batches import SequentialBatches
+from gptladder.data.evaluation_batches import SequentialBatches
 from gptladder.evaluation.accumulator import LossAccumulator
 from gptladder.model.loss import next_token_loss
 from gptladder.system.errors import UserError

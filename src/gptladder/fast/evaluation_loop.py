@@ -13,7 +13,7 @@ from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.utilities import _no_grad_context
 from torch import Tensor
 
-from gptladder.data.batches import Batch
+from gptladder.data.windows import Batch
 from gptladder.model.loss import next_token_loss
 
 

@@ -14,7 +14,8 @@ from lightning.pytorch.loops.fetchers import _DataFetcher
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import Tensor, nn
 
-from gptladder.data.batches import Batch, RandomBatches
+from gptladder.data.training_batches import RandomBatches
+from gptladder.data.windows import Batch
 from gptladder.fast.adamw import FusedAdamWStep
 from gptladder.fast.evaluation_loop import FastEvaluationLoop
 from gptladder.model.gpt import GPT, Bigram, count_parameters

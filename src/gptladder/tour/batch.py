@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gptladder.data.batches import Batch
+from gptladder.data.windows import Batch
 from gptladder.tour.console import TourConsole
 from gptladder.tour.context import iterate_examples
 from gptladder.tour.dataset import BATCH_SIZE, BLOCK_SIZE, SEED, load_dataset

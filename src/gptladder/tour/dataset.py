@@ -8,10 +8,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from gptladder.data.batches import Batch, RandomBatches
 from gptladder.data.text import tiny_shakespeare_corpus
 from gptladder.data.token_cache import encode_splits
 from gptladder.data.tokenizer import CharTokenizer
+from gptladder.data.training_batches import RandomBatches
+from gptladder.data.windows import Batch
 
 SEED = 1337
 TRAIN_FRACTION = 0.9

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gptladder.data.batches import Batch
+from gptladder.data.windows import Batch
 from gptladder.evaluation.accumulator import LossAccumulator
 from gptladder.model.gpt import build_net, describe_net
 from gptladder.model.loss import next_token_loss

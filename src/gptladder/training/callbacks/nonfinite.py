@@ -9,7 +9,7 @@ import lightning.pytorch as L
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gptladder.data.batches import TrainLoader
+from gptladder.data.training_batches import TrainLoader
 from gptladder.training.lightning_module import NONFINITE_HINT
 
 # In fp16 a step whose gradients overflow is skipped and the loss scale halved; this often in a row it is no accident.

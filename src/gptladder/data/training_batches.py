@@ -1,7 +1,4 @@
-"""Batches of windows: ``block_size`` tokens (``x``), and for each the token that follows it (``y``).
-
-Every class here yields ``(x, y)`` pairs of ``(B, T)`` int64 tensors, sliced from a split by one vectorized look-up.
-"""
+"""Endless streams of training batches, and a loader with a length around them."""
 
 from __future__ import annotations
 
@@ -12,12 +9,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-Batch = tuple[Tensor, Tensor]
-
-# Tokens per forward pass of an evaluation: enough to hide the cost of a call, few enough for the cache.
-TOKENS_PER_FORWARD = 4_096
-# With a large vocabulary the logits fill the memory; this many take 64 MB.
-LOGITS_PER_FORWARD = 2**24
+from gptladder.data.windows import Batch, all_windows, sample_offsets, slice_windows
 
 
 class TrainBatches(Protocol):
@@ -71,7 +63,7 @@ class RandomBatches:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.windows = _windows(tokens, block_size, max_windows)
+        self.windows = all_windows(tokens, block_size, max_windows)
         self.batch_size = batch_size
         self.generator = generator
         self.n_drawn = n_drawn
@@ -89,8 +81,10 @@ class RandomBatches:
 
         In a long text every window is far from the last one; fetched together they do not wait for each other.
         """
-        offsets = _sample(self.windows, n_batches * self.batch_size, self.generator).view(n_batches, self.batch_size)
-        x, y = _slice_windows(self.windows, offsets[:, self._rank_slice])  # (n_batches, B, T)
+        offsets = sample_offsets(self.windows, n_batches * self.batch_size, self.generator).view(
+            n_batches, self.batch_size
+        )
+        x, y = slice_windows(self.windows, offsets[:, self._rank_slice])  # (n_batches, B, T)
         for i in range(n_batches):
             self.offsets = offsets[i]
             self.n_drawn += 1
@@ -120,9 +114,9 @@ class ShuffledBatches:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.windows = _windows(tokens, block_size, max_windows)
+        self.windows = all_windows(tokens, block_size, max_windows)
         self.stride = 1 if max_windows else block_size
-        self.n_windows = max(1, len(self.windows) // self.stride)  # per epoch, wherever it starts
+        self.n_windows = max(1, len(self.windows) // self.stride)  # per epoch
         self.batch_size = batch_size
         self.n_drawn = n_drawn
         self.offsets = torch.empty(0, dtype=torch.long)
@@ -141,7 +135,7 @@ class ShuffledBatches:
             self._remaining = torch.cat([self._remaining, self._shuffle()])
         self.offsets, self._remaining = self._remaining[: self.batch_size], self._remaining[self.batch_size :]
         self.n_drawn += 1
-        return _slice_windows(self.windows, self.offsets[self._rank_slice])
+        return slice_windows(self.windows, self.offsets[self._rank_slice])
 
     def _shuffle(self) -> Tensor:
         """The offsets of one epoch, in its order."""
@@ -200,86 +194,6 @@ class TrainLoader:
         return islice(self.batches, self.n_batches)
 
 
-class EstimateBatches:
-    """The random batches of one estimate, regrouped into a few large ones.
-
-    One long draw gives the same offsets as many short ones in a row, so the published stream is kept.
-    """
-
-    def __init__(
-        self,
-        tokens: Tensor,
-        *,
-        block_size: int,
-        batch_size: int,
-        n_batches: int,
-        generator: torch.Generator | None,
-        vocab_size: int = 1,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.windows = _windows(tokens, block_size)
-        self.n_windows = batch_size * n_batches
-        self.generator = generator
-        self.windows_per_forward = _windows_per_forward(block_size, vocab_size)
-        self._rank_slice = slice(rank, None, world_size)
-
-    def __len__(self) -> int:
-        n_own = len(range(self.n_windows)[self._rank_slice])
-        return -(-n_own // self.windows_per_forward)
-
-    def __iter__(self) -> Iterator[Batch]:
-        offsets = _sample(self.windows, self.n_windows, self.generator)[self._rank_slice]
-        for chunk in torch.split(offsets, self.windows_per_forward):
-            yield _slice_windows(self.windows, chunk)
-
-
-class SequentialBatches:
-    """A whole split from start to end; each token but the first is predicted exactly once.
-
-    Full windows come in large batches without a copy of the split; the short last window comes alone.
-    """
-
-    def __init__(
-        self, tokens: Tensor, *, block_size: int, vocab_size: int = 1, rank: int = 0, world_size: int = 1
-    ) -> None:
-        n_full = (len(tokens) - 1) // block_size * block_size
-        x, y = tokens[:n_full].view(-1, block_size), tokens[1 : n_full + 1].view(-1, block_size)
-        size = _windows_per_forward(block_size, vocab_size)
-        batches = list(zip(torch.split(x, size), torch.split(y, size), strict=True)) if n_full else []
-        if n_full < len(tokens) - 1:
-            batches.append((tokens[n_full:-1].unsqueeze(0), tokens[n_full + 1 :].unsqueeze(0)))
-        self.batches = batches[rank::world_size]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return ((x.long(), y.long()) for x, y in self.batches)
-
-
-def _windows(tokens: Tensor, block_size: int, max_windows: int | None = None) -> Tensor:
-    """Every window with its next token, ``(len - block_size, block_size + 1)``, without a copy.
-
-    With ``max_windows``, only that many, spread evenly.
-    """
-    windows = tokens.unfold(0, block_size + 1, 1)
-    return windows if max_windows is None else windows[torch.linspace(0, len(windows) - 1, max_windows).long()]
-
-
 def _rank_slice(batch_size: int, rank: int, world_size: int) -> slice:
     n_own = batch_size // world_size
     return slice(rank * n_own, (rank + 1) * n_own)
-
-
-def _windows_per_forward(block_size: int, vocab_size: int) -> int:
-    return max(1, min(TOKENS_PER_FORWARD, LOGITS_PER_FORWARD // vocab_size) // block_size)
-
-
-def _sample(windows: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
-    return torch.randint(len(windows), (n,), generator=generator)
-
-
-def _slice_windows(windows: Tensor, offsets: Tensor) -> Batch:
-    block = windows[offsets].long()  # (..., B) -> (..., B, T + 1)
-    return block[..., :-1], block[..., 1:]
