@@ -81,46 +81,36 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     Version 0.1 gave Lightning several steps as one batch, and stepped the optimizer itself. Its counters are rebuilt
     from the number of steps.
     """
-    metadata = checkpoint["gptladder"]
-    model = metadata["config"]["model"]
-    config = upgrade_config(metadata["config"])
-    config["choices"] = {
-        "model": config["rung"],
-        **{group: _old_choice(metadata["config"], group) for group in ("tokenizer", "optimizer", "scheduler")},
-    }
-    config["choices"]["scheduler"] = config["choices"]["scheduler"] or "constant"
-    step = checkpoint.get("global_step", 0)
-    n_batches = step * config["trainer"]["accumulate_grad_batches"]
-    arguments = {key: value for key, value in config["model"].items() if not key.startswith("_")}
-    vocab_size = next(
-        (len(weights) for name, weights in checkpoint["state_dict"].items() if name.endswith("token.weight")),
-        len(checkpoint["state_dict"].get("net.table.weight", ())),
-    )
-    kind = str(model.get("_target_", "")).rpartition(".")[2].lower()
     upgraded = {
         **checkpoint,
-        "gptladder": {
-            **metadata,
-            "config": config,
-            "net": {"kind": kind, **arguments, "vocab_size": vocab_size},
-        },
-        "state_dict": upgrade_weights(checkpoint["state_dict"], model),
+        "gptladder": _upgrade_metadata(checkpoint["gptladder"], checkpoint["state_dict"]),
+        "state_dict": upgrade_weights(checkpoint["state_dict"], checkpoint["gptladder"]["config"]["model"]),
     }
+    step = checkpoint.get("global_step", 0)
+    n_batches = step * checkpoint["gptladder"]["config"]["trainer"]["accumulate_grad_batches"]
     if "TextData" in upgraded:
         upgraded["TextDataModule"] = {**upgraded.pop("TextData"), "n_drawn": n_batches}
-    if "loops" in checkpoint:
+    if "loops" in upgraded:
         scheduled = step if checkpoint.get("lr_schedulers") else 0
-        old = checkpoint["loops"]["fit_loop"]
-        stopped_before_evaluation = (
-            old["epoch_loop.batch_progress"]["current"]["completed"]
-            < (old["epoch_loop.batch_progress"]["current"]["processed"])
-        )
-        upgraded["loops"] = _loops(checkpoint["loops"], step, n_batches, scheduled, between=stopped_before_evaluation)
-    if "callbacks" in checkpoint:
-        upgraded["callbacks"] = {
-            {"Record": "ResultWriter"}.get(name, name): state for name, state in checkpoint["callbacks"].items()
-        }
+        upgraded["loops"] = _upgrade_loops(checkpoint["loops"], step, n_batches, scheduled)
+    if "Record" in upgraded.get("callbacks", {}):
+        states = dict(upgraded["callbacks"])
+        upgraded["callbacks"] = {"ResultWriter": states.pop("Record"), **states}
     return upgraded
+
+
+def _upgrade_metadata(metadata: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a run, with the choices of its groups and the arguments of its network."""
+    old = metadata["config"]
+    config = upgrade_config(old)
+    choices = {group: _old_choice(old, group) for group in ("tokenizer", "optimizer", "scheduler")}
+    config["choices"] = {**choices, "model": old["rung"], "scheduler": choices["scheduler"] or "constant"}
+    arguments = {key: value for key, value in config["model"].items() if not key.startswith("_")}
+    kind = str(old["model"].get("_target_", "")).rpartition(".")[2].lower()
+    suffixes = ("token.weight", "table.weight")  # of a GPT, and of a bigram
+    tables = [tensor for suffix in suffixes for name, tensor in weights.items() if name.endswith(suffix)]
+    net = {"kind": kind, **arguments, "vocab_size": len(tables[0])}
+    return {**metadata, "config": config, "net": net}
 
 
 def upgrade_weights(weights: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,12 +171,15 @@ def _old_choice(config: Mapping[str, Any], group: str) -> str | None:
     return next((choice for name, choice in _CHOICE_OF_TARGET.items() if name in target.split(".")), None)
 
 
-def _loops(loops: Mapping[str, Any], step: int, n_batches: int, scheduled: int, *, between: bool) -> dict[str, Any]:
+def _upgrade_loops(loops: Mapping[str, Any], step: int, n_batches: int, scheduled: int) -> dict[str, Any]:
+    """The counters of Lightning's loops after some steps."""
+
     def counters(n: int, *names: str) -> dict[str, dict[str, int]]:
         return {scope: dict.fromkeys(names, n) for scope in ("total", "current")}
 
     batches = counters(n_batches, "ready", "completed", "started", "processed")
-    if between:  # saved at the end of a step, before Lightning counted it as completed
+    old = loops["fit_loop"]["epoch_loop.batch_progress"]["current"]
+    if old["completed"] < old["processed"]:  # saved at the end of a step, before Lightning counted it as completed
         for scope in batches.values():
             scope["completed"] -= 1
     fit = {
