@@ -19,15 +19,36 @@ def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator
             signal.signal(number, before)
 
 
+_received: list[int] = []
+
+
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Exit with 130 on SIGINT and 143 on SIGTERM, anywhere in the body."""
+    """Exit with 130 on SIGINT and 143 on SIGTERM, anywhere in the body.
+
+    A library may catch the exit or turn it into an error of its own: a finalizer, a callback from C, a composition of
+    configs. The body then still ends with the exit code of the signal, and ``exit_if_received`` ends it earlier.
+    """
 
     def exit_now(number: int, frame: FrameType | None) -> None:
+        _received.append(number)
         raise SystemExit(128 + number)
 
+    _received.clear()
     with handle_signals(exit_now):
-        yield
+        try:
+            yield
+        finally:
+            received = _received.copy()
+            _received.clear()
+            if received:
+                raise SystemExit(128 + received[0])
+
+
+def exit_if_received() -> None:
+    """Exit if a signal was received whose exit something else caught."""
+    if _received:
+        raise SystemExit(128 + _received[0])
 
 
 @contextmanager

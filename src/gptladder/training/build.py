@@ -30,6 +30,7 @@ from gptladder.runs.identity import config_hash, diff_identity, recipe
 from gptladder.runs.init_from import InitialWeights
 from gptladder.runs.published import compare
 from gptladder.runs.run import Run
+from gptladder.system import signals
 from gptladder.system.errors import RunConflictError, UserError
 from gptladder.training import speed
 from gptladder.training.callbacks.lr_finder import LRFinder
@@ -151,6 +152,7 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
     Raises:
         RunConflictError: the run was started with another text, tokenizer, split, protocol or architecture.
     """
+    signals.exit_if_received()
     data.check_divisible(trainer.world_size)
     assert module.metadata is not None
     if run.last_checkpoint is not None:
