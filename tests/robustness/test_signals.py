@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,6 @@ from helpers.configs import trained
 from helpers.processes import Cold, Warm
 from helpers.runs import assert_same_run, bits, read, same_bits, small
 from helpers.sweeps import results, table
-
-
-@pytest.fixture
-def exiting() -> Iterator[None]:
-    """The signal handlers of the command, which exit anywhere."""
-    with exit_on_signals():
-        yield
 
 
 def send_before_step(patch: pytest.MonkeyPatch, step: int, *numbers: signal.Signals) -> list[int]:
@@ -45,7 +38,6 @@ def send_before_step(patch: pytest.MonkeyPatch, step: int, *numbers: signal.Sign
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("step", [2, 4, 7, 8, 10])
-@pytest.mark.usefixtures("exiting")
 def test_a_signal_in_any_step_saves_a_checkpoint_that_resumes_with_the_same_bits(
     step: int, number: signal.Signals, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
@@ -54,7 +46,7 @@ def test_a_signal_in_any_step_saves_a_checkpoint_that_resumes_with_the_same_bits
     trained(uninterrupted, *words)
     with pytest.MonkeyPatch.context() as patch:
         send_before_step(patch, step, number)
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as ended, exit_on_signals():
             trained(run, *words)
     assert ended.value.code == 128 + number
     assert read(run)["status"] == "interrupted"
@@ -65,26 +57,24 @@ def test_a_signal_in_any_step_saves_a_checkpoint_that_resumes_with_the_same_bits
 
 
 @pytest.mark.parametrize("evaluates_every", [1, 2, 3])
-@pytest.mark.usefixtures("exiting")
 def test_a_signal_stops_a_run_at_any_evaluation_interval(
     evaluates_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Callable[..., None]
 ) -> None:
     words = (*small(tmp_path), f"trainer.val_check_interval={evaluates_every}", "trainer.max_steps=30", "logger=none")
     send_before_step(monkeypatch, 2, signal.SIGTERM)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit), exit_on_signals():
         trained(tmp_path / "run", *words)
     assert bits(tmp_path / "run")["/global_step"] <= 2 + 2 * evaluates_every
     tried(signals=1)
 
 
-@pytest.mark.usefixtures("exiting")
 def test_a_second_signal_exits_immediately_and_without_a_checkpoint(tmp_path: Path, tried: Callable[..., None]) -> None:
     words = small(tmp_path)
     uninterrupted, run = tmp_path / "uninterrupted", tmp_path / "run"
     trained(uninterrupted, *words)
     with pytest.MonkeyPatch.context() as patch:
         taken = send_before_step(patch, 6, signal.SIGINT, signal.SIGINT)
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as ended, exit_on_signals():
             trained(run, *words)
     assert ended.value.code == 130
     assert len(taken) == 6
@@ -178,12 +168,11 @@ def test_a_stopped_sweep_lists_unfinished_jobs_and_resumes_to_the_same_results(
     tried(signals=1)
 
 
-@pytest.mark.usefixtures("exiting")
 def test_a_signal_in_the_last_steps_of_a_job_stops_the_sweep(tmp_path: Path, tried: Callable[..., None]) -> None:
     callback = GracefulStop(checkpoint=str(tmp_path / "last.ckpt"))
     callback.on_train_start(None, None)  # type: ignore[arg-type]
     signal.raise_signal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as ended, exit_on_signals():
         callback.teardown(None, None, "fit")  # type: ignore[arg-type]
     assert ended.value.code == 143
     tried(signals=1)
