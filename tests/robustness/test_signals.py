@@ -170,9 +170,13 @@ def test_a_stopped_sweep_lists_unfinished_jobs_and_resumes_to_the_same_results(
 
 def test_a_signal_in_the_last_steps_of_a_job_stops_the_sweep(tmp_path: Path, tried: Callable[..., None]) -> None:
     callback = GracefulStop(checkpoint=str(tmp_path / "last.ckpt"))
-    callback.on_train_start(None, None)  # type: ignore[arg-type]
-    signal.raise_signal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended, exit_on_signals():
+
+    def job() -> None:
+        callback.on_train_start(None, None)  # type: ignore[arg-type]
+        signal.raise_signal(signal.SIGTERM)
         callback.teardown(None, None, "fit")  # type: ignore[arg-type]
+
+    with pytest.raises(SystemExit) as ended, exit_on_signals():
+        job()
     assert ended.value.code == 143
     tried(signals=1)
