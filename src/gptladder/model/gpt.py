@@ -18,18 +18,11 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from gptladder.model.attention import CausalSelfAttention, UniformAttention
-from gptladder.model.block import ACTIVATIONS, Block, build_mlp
+from gptladder.model.block import Block, build_mlp
 from gptladder.model.embeddings import InputEmbedding
 from gptladder.model.init import INITIALIZATIONS
 from gptladder.model.kv_cache import KVCache
-from gptladder.model.validation import (
-    check_choice,
-    check_dropout,
-    check_int,
-    check_options,
-    check_width,
-    divide_heads,
-)
+from gptladder.model.validation import check_arguments, check_int
 
 
 class Bigram(nn.Module):
@@ -127,24 +120,9 @@ class GPT(nn.Module):
         arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
         self.arguments = arguments
-        check_int(1, block_size=block_size, n_embd=n_embd, n_head=n_head)
-        check_int(1, head_size=1 if head_size is None else head_size)
-        check_int(0, n_layer=n_layer, expansion=expansion, n_prev_tokens=n_prev_tokens)
-        check_choice(attention=(attention, ("mean", "softmax")), norm_position=(norm_position, ("none", "pre", "post")))
-        check_choice(activation=(activation, tuple(ACTIVATIONS)), init=(init, tuple(INITIALIZATIONS)))
-        check_dropout(dropout)
-        head_size = head_size or divide_heads(n_embd, n_head)
+        check_arguments(arguments)
+        head_size = head_size or n_embd // n_head
         width = n_head * head_size if n_layer and not projection else n_embd
-        check_width(
-            width,
-            n_embd=n_embd,
-            n_head=n_head,
-            head_size=head_size,
-            stacked=n_layer > 1,
-            residual=residual,
-            tie_weights=tie_weights,
-        )
-        check_options(head_size=head_size, rope=rope, init=init, ends_linear=residual and projection and expansion != 1)
         norm = partial(nn.LayerNorm, elementwise_affine=norm_affine, bias=bias)
         heads: dict[str, Any] = {"n_head": n_head, "head_size": head_size, "projection": projection, "bias": bias}
 

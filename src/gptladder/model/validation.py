@@ -2,7 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from gptladder.model.block import ACTIVATIONS
+from gptladder.model.init import INITIALIZATIONS
 from gptladder.system.errors import UserError
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Check all arguments of a ``GPT``, each by itself and then together."""
+    a = arguments
+    check_int(1, **{name: a[name] for name in ("block_size", "n_embd", "n_head")})
+    check_int(0, **{name: a[name] for name in ("n_layer", "expansion", "n_prev_tokens")})
+    if a["head_size"] is None:
+        check_divisible(a["n_embd"], a["n_head"])
+    else:
+        check_int(1, head_size=a["head_size"])
+    check_choice(attention=(a["attention"], ("mean", "softmax")), activation=(a["activation"], tuple(ACTIVATIONS)))
+    check_choice(norm_position=(a["norm_position"], ("none", "pre", "post")), init=(a["init"], tuple(INITIALIZATIONS)))
+    check_dropout(a["dropout"])
+    head_size = a["head_size"] or a["n_embd"] // a["n_head"]
+    if a["n_layer"] and not a["projection"]:
+        needs_n_embd = a["n_layer"] > 1 or a["residual"]
+        check_width(a["n_embd"], a["n_head"], head_size, stacked=needs_n_embd, tie_weights=a["tie_weights"])
+    if a["rope"] and head_size % 2:
+        raise UserError(f"model.rope=true rotates pairs of channels: use an even model.head_size, not {head_size}")
+    if a["init"] == "zero_residual" and not (a["residual"] and a["projection"] and a["expansion"] != 1):
+        raise UserError(
+            "model.init=zero_residual needs model.residual=true, model.projection=true and a model.expansion other "
+            "than 1"
+        )
 
 
 def check_int(minimum: int, **sizes: int) -> None:
@@ -25,35 +55,22 @@ def check_dropout(dropout: float) -> None:
         raise UserError(f"model.dropout={dropout} must be a number in [0, 1)")
 
 
-def divide_heads(n_embd: int, n_head: int) -> int:
-    """The channels of each head if the heads share ``n_embd``."""
+def check_divisible(n_embd: int, n_head: int) -> None:
+    """Check that the heads can share ``n_embd`` channels."""
     if n_embd % n_head:
         raise UserError(
             f"model.n_embd={n_embd} is not divisible by model.n_head={n_head}: "
             f"use n_embd={n_embd - n_embd % n_head or n_head}, or set model.head_size"
         )
-    return n_embd // n_head
 
 
-def check_width(
-    width: int, *, n_embd: int, n_head: int, head_size: int, stacked: bool, residual: bool, tie_weights: bool
-) -> None:
-    """Check that a block's output is as wide as the next block's input, and as the token embedding if they share it."""
-    if width != n_embd and (stacked or residual):
+def check_width(n_embd: int, n_head: int, head_size: int, *, stacked: bool, tie_weights: bool) -> None:
+    """Check that without a projection a block's output is as wide as what it is added to, stacked on or tied to."""
+    width = n_head * head_size
+    if width != n_embd and stacked:
         raise UserError(
             f"model.n_head={n_head} heads of model.head_size={head_size} give {width} channels, but stacked or "
             f"residual blocks need model.n_embd={n_embd}: set model.head_size=null or model.projection=true"
         )
     if width != n_embd and tie_weights:
         raise UserError(f"model.tie_weights=true needs model.n_embd={n_embd} channels before the head, not {width}")
-
-
-def check_options(*, head_size: int, rope: bool, init: str, ends_linear: bool) -> None:
-    """Check the conditions of the options beyond the lecture."""
-    if rope and head_size % 2:
-        raise UserError(f"model.rope=true rotates pairs of channels: use an even model.head_size, not {head_size}")
-    if init == "zero_residual" and not ends_linear:
-        raise UserError(
-            "model.init=zero_residual needs model.residual=true, model.projection=true and a model.expansion other "
-            "than 1"
-        )
