@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from gptladder.cli.main import ArgumentParser, run_script
+from gptladder.cli.script import ArgumentParser, run_script
 
 
 def main() -> None:

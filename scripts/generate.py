@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gptladder.cli.main import ArgumentParser, run_script
+from gptladder.cli.script import ArgumentParser, run_script
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptladder.cli.main import ArgumentParser, run_script
+from gptladder.cli.script import ArgumentParser, run_script
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.cli.main import run_script
+from gptladder.cli.script import run_script
 from gptladder.runs.naming import quote_override
 from gptladder.runs.run import Run
 from gptladder.training.build import build_datamodule, build_module, build_trainer, fit

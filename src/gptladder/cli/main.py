@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import functools
 import gc
@@ -14,17 +13,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
+from gptladder.cli.script import FAILED, USER_ERROR, usage_error
 from gptladder.runs.configs import CONF
 from gptladder.runs.naming import quote_override
 from gptladder.runs.run import Run
 from gptladder.system import signals
-from gptladder.system.errors import SweepError, UserError
+from gptladder.system.errors import SweepError
 
 Result = TypeVar("Result")
 
-FAILED, USER_ERROR = 1, 2
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
@@ -100,7 +99,7 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
             yield resume_arguments(path)
         return
     parser = get_args_parser()
-    parser.error = _usage_error  # type: ignore[method-assign]
+    parser.error = usage_error  # type: ignore[method-assign]
     options = parser.parse_args(arguments)
     check_renamed(options.overrides)
     if options.multirun or is_sweep(options.overrides, conf):
@@ -166,34 +165,3 @@ def _exit_if_user_error(error: Exception, conf: Path) -> None:
     if message is not None:
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(USER_ERROR) from None
-
-
-def _usage_error(message: str) -> NoReturn:
-    raise UserError(f"{message}; see --help")
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """The parser of a script's arguments; an invalid one is a ``UserError``."""
-
-    def error(self, message: str) -> NoReturn:
-        _usage_error(message)
-
-
-def run_script(body: Callable[[], None]) -> None:
-    """Run a script with one line and exit code 2 for a user error, and silently when the reader of a pipe is gone."""
-    try:
-        body()
-        sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(USER_ERROR) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(FAILED) from None
-    except OSError as error:
-        print(
-            f"error: {error.filename}: {error.strerror}: check the path, its permissions and the disk", file=sys.stderr
-        )
-        raise SystemExit(USER_ERROR) from None
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None

@@ -1,0 +1,46 @@
+"""What the command lines of ``scripts/`` share: arguments, user errors and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from gptladder.system.errors import UserError
+
+FAILED, USER_ERROR = 1, 2
+
+
+def usage_error(message: str) -> NoReturn:
+    """Raise the user error for an invalid command line."""
+    raise UserError(f"{message}; see --help")
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """The parser of a script's arguments; an invalid one is a ``UserError``."""
+
+    def error(self, message: str) -> NoReturn:
+        usage_error(message)
+
+
+def run_script(body: Callable[[], None]) -> None:
+    """Run a script with one line and exit code 2 for a user error, and silently when the reader of a pipe is gone."""
+    try:
+        body()
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(USER_ERROR) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(FAILED) from None
+    except OSError as error:
+        print(
+            f"error: {error.filename}: {error.strerror}: check the path, its permissions and the disk", file=sys.stderr
+        )
+        raise SystemExit(USER_ERROR) from None
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
