@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from gptladder.report.aggregate import PairedDifference, Row, group_runs, shared_settings
+from gptladder.report.aggregate import Row, group_runs, shared_settings
 from gptladder.report.load_runs import load_runs
-from gptladder.report.student_t import critical_value, p_value
+from gptladder.report.statistics import PairedDifference, critical_value, p_value
 from gptladder.runs.configs import CONF, first_comment, sorted_by_inheritance
 from helpers.configs import RUNGS, composed
 

@@ -7,65 +7,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from math import hypot, sqrt
+from math import sqrt
 
 from gptladder.report.config_diff import Change, config_diff, summarize
 from gptladder.report.load_runs import RunRecord
-from gptladder.report.student_t import critical_value, p_value
+from gptladder.report.statistics import MeanStd, PairedDifference
 from gptladder.runs.configs import CONF, sorted_by_inheritance
 from gptladder.runs.naming import job_name
-
-
-@dataclass(frozen=True)
-class MeanStd:
-    """A mean over seeds; ``std`` is the sample standard deviation, ``None`` with one seed."""
-
-    mean: float
-    std: float | None
-    n: int
-
-    @classmethod
-    def from_values(cls, values: Iterable[float | None]) -> MeanStd | None:
-        """``None`` without any value."""
-        numbers = [float(value) for value in values if value is not None]
-        if not numbers:
-            return None
-        mean = sum(numbers) / len(numbers)  # statistics.mean raises on infinite values
-        n = len(numbers)
-        std = hypot(*(number - mean for number in numbers)) / sqrt(n - 1) if n > 1 else None
-        return cls(mean, std, n)
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """The difference of the exact loss between two rows, seed by seed: what depends on the seed alone cancels.
-
-    ``error`` is the standard error of the mean. The interval and the p-value are Student's, with n - 1 degrees of
-    freedom; with one seed there are none.
-    """
-
-    mean: float
-    error: float | None
-    n: int
-
-    @cached_property
-    def half_width(self) -> float | None:
-        """Half the width of the 95 % confidence interval."""
-        return None if self.error is None else critical_value(0.05, self.n - 1) * self.error
-
-    @property
-    def p(self) -> float | None:
-        """The probability of a difference at least this large, in either direction, if there is none."""
-        if self.error is None:
-            return None
-        if not self.error:  # exactly the same difference with every seed
-            return float(self.mean == 0)
-        return p_value(self.mean / self.error, self.n - 1)
-
-    @property
-    def within_noise(self) -> bool | None:
-        """Whether the 95 % confidence interval contains zero; ``None`` with one seed."""
-        return None if self.half_width is None else abs(self.mean) <= self.half_width
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gptladder.report.aggregate import MeanStd, Row
+from gptladder.report.aggregate import Row
 from gptladder.report.curves import CurvePoint, mean_curve, published_curve
 from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.palette import palette
+from gptladder.report.statistics import MeanStd
 
 TEXT_COLOR, MUTED_COLOR, GRID_COLOR = "#1f2937", "#6b7280", "#d1d5db"
 LABEL_HEIGHT = 0.24  # inches

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gptladder.report.aggregate import MeanStd, Row
+from gptladder.report.aggregate import Row
+from gptladder.report.statistics import MeanStd
 from gptladder.runs.published import published
 
 

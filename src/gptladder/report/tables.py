@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from gptladder.report.aggregate import MeanStd, PairedDifference, Row, shared_settings
+from gptladder.report.aggregate import Row, shared_settings
+from gptladder.report.statistics import MeanStd, PairedDifference
 
 MISSING = "—"
 MINUS = "\u2212"
