@@ -15,14 +15,11 @@ from types import UnionType
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
-from gptladder.runs.configs import describe_run
+from gptladder.runs.configs import YAML_LOADER, describe_run
 from gptladder.runs.naming import LAUNCH_KEYS, job_name
 from gptladder.runs.old_records import RENAMED_VALUES
-
-# OmegaConf parses in Python and takes 15 ms per config; what Hydra wrote is plain YAML.
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from gptladder.runs.run import is_locked
 
 SKIPPED_DIRECTORIES = {"tensorboard", "checkpoints", ".hydra"}  # what a run writes contains no other runs
 STATUSES = ("finished", "running", "interrupted", "failed", "pending")  # of two records of one run the first wins
@@ -85,7 +82,7 @@ class RunRecord:
     def description(self) -> str:
         """What the run is, in a sentence: as recorded, or else from the configs of this checkout; may be empty."""
         recorded = self.result.get("description")
-        return recorded or describe_run({"model": self.rung, "ablation": self.ablation}) or ""
+        return recorded or describe_run(self.rung, {"ablation": self.ablation}) or ""
 
     @property
     def error_summary(self) -> str:
@@ -156,7 +153,7 @@ def _read_record(path: Path) -> RunRecord:
     result = json.loads((path / "result.json").read_text(encoding="utf-8"))
     _check_result(result)
     status = result["status"]
-    if status == "running" and not _is_locked(path / ".lock"):
+    if status == "running" and not is_locked(path):
         status = "interrupted"  # its process was killed before it could record that
     overrides = _read_yaml(path / ".hydra/overrides.yaml")
     return RunRecord(path, result, tuple(map(str, overrides)) if isinstance(overrides, list) else None, status)
@@ -187,19 +184,6 @@ def _check_types(record: dict[str, Any], keys: Iterable[str], types: UnionType |
     for key in keys:
         if not isinstance(record.get(key), types):
             raise ValueError(f"{key} is {record.get(key)!r:.40}")
-
-
-def _is_locked(lock: Path) -> bool:
-    """Whether a process is writing to the directory of this lock."""
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a read-only copy
-        return False
 
 
 def _read_yaml(path: Path) -> Any:

@@ -12,6 +12,9 @@ import yaml
 from gptladder.runs.old_records import RENAMED_VALUES, is_old_config, upgrade_config
 from gptladder.system.errors import UserError
 
+# OmegaConf parses in Python and takes 15 ms per config; what Hydra wrote is plain YAML.
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 # Where a checkout keeps its configs.
 CONF = Path(__file__).parents[3] / "conf"
 
@@ -39,10 +42,13 @@ def first_comment(path: Path) -> str:
     return next((comment for comment in comments if not comment.startswith("@")), "")
 
 
-def describe_run(choices: Mapping[str, Any], conf: Path = CONF) -> str | None:
-    """What a run is, in a sentence: the comment of its ablation, or else of its model; ``None`` without such a file."""
-    for group in ("ablation", "model"):
-        choice = choices.get(group)
+def describe_run(rung: str, choices: Mapping[str, Any], conf: Path = CONF) -> str | None:
+    """What a run is, in a sentence; ``None`` without such a file.
+
+    The comment of its ablation, or else of its model, or of the experiment that gave the rung another name.
+    """
+    for group in ("ablation", "model" if choices.get("model", rung) == rung else "experiment"):
+        choice = choices.get(group, rung if group == "model" else None)
         path = conf / group / f"{choice}.yaml"
         if choice not in (None, "none") and path.is_file():
             return first_comment(path)
@@ -52,7 +58,7 @@ def describe_run(choices: Mapping[str, Any], conf: Path = CONF) -> str | None:
 def recorded_choices(run_dir: Path) -> dict[str, Any]:
     """The choice of every config group of a run, as Hydra recorded it; empty without such a record."""
     try:
-        recorded = yaml.load((run_dir / ".hydra" / "hydra.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+        recorded = yaml.load((run_dir / ".hydra" / "hydra.yaml").read_bytes(), Loader=YAML_LOADER)
         choices = recorded["hydra"]["runtime"]["choices"]
     except (OSError, yaml.YAMLError, LookupError, TypeError):
         return {}
@@ -94,7 +100,7 @@ def load_config(path: Path) -> dict[str, Any]:
     Raises:
         OSError, ValueError, yaml.YAMLError: it cannot be read as a config.
     """
-    config = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
+    config = yaml.load(path.read_bytes(), Loader=YAML_LOADER)
     if not isinstance(config, dict):
         raise ValueError(f"{path} is not a config")
     return upgrade_config(config) if is_old_config(config) else config

@@ -113,13 +113,7 @@ class Run:
     @property
     def is_locked(self) -> bool:
         """Whether a process is writing to the directory now."""
-        if not (self.path / ".lock").exists():
-            return False
-        try:
-            with self._lock():
-                return False
-        except Timeout:
-            return True
+        return is_locked(self.path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -176,6 +170,20 @@ def _failure_status(error: BaseException) -> tuple[str, str | None]:
         return "interrupted", None
     user_error = find_user_error(error)
     return "failed", traceback.format_exc() if user_error is None else str(user_error)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process is writing to a run directory now."""
+    lock = path / ".lock"
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a read-only copy
+        return False
 
 
 def is_first_process() -> bool:

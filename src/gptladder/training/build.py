@@ -161,7 +161,7 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
     run.start(
         model=config["rung"],
         seed=config["seed"],
-        description=describe_run(config["choices"]),
+        description=describe_run(config["rung"], config["choices"]),
         params=count_parameters(module.net),
         path=speed.chosen_path(trainer),
         config_hash=config_hash(config, data.corpus_sha256),
