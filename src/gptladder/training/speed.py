@@ -52,8 +52,13 @@ def prepare_for_generation(net: nn.Module) -> nn.Module:
 
 
 def use_fast_kernels(net: nn.Module, fast: Fast) -> None:
-    """Let a network compute short-context attention with Numba, where that is possible."""
-    if fast is False or not AVAILABLE or find_spec("numba") is None:
+    """Let a network evaluate ReLU in place, and compute short-context attention with Numba if that is installed."""
+    if fast is False or not AVAILABLE:
+        return
+    from gptladder.fast.relu import use_in_place_relu
+
+    use_in_place_relu(net)
+    if find_spec("numba") is None:
         return
     from gptladder.fast.numba_attention import use_numba_attention
 
