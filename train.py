@@ -30,8 +30,7 @@ def train(cfg: DictConfig) -> float:
             data = build_datamodule(cfg)
             module = build_module(cfg, data)
             trainer = build_trainer(cfg, module, data, run)
-            if not run.finished:
-                fit(trainer, module, data, run)
+            fit(trainer, module, data, run)
         if trainer.is_global_zero:
             print(summary(run.result, run.path))
     return float(run.result["val_loss"])

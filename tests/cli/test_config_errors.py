@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import MissingConfigException
 
+from gptladder.cli.command_line import CommandLine
 from gptladder.cli.config_errors import check_renamed, error_message
 from gptladder.cli.run_directory import reserve_run_dir
 from gptladder.runs.old_records import RENAMED_VALUES
@@ -14,7 +15,10 @@ from helpers.configs import CONF, trained
 
 def message_for(run_dir: Path, *overrides: str) -> str:
     """The message of ``train.py`` for invalid overrides, whether composing or building finds the error."""
-    with pytest.raises(Exception) as error, reserve_run_dir([*overrides, f"hydra.run.dir={run_dir}"], CONF):  # noqa: PT011
+    with (
+        pytest.raises(Exception) as error,  # noqa: PT011
+        reserve_run_dir(CommandLine([*overrides, f"hydra.run.dir={run_dir}"], CONF)),
+    ):
         trained(run_dir, *overrides)
     assert not run_dir.exists()
     message = error_message(error.value, CONF)

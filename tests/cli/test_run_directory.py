@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gptladder.cli import run_directory
+from gptladder.cli.command_line import CommandLine
 from gptladder.cli.run_directory import check_resumable, reserve_run_dir, resume_arguments
 from gptladder.runs.naming import quote_override
 from gptladder.system import signals
@@ -22,13 +23,13 @@ def run_dir(path: Path) -> list[str]:
 
 
 def test_a_run_that_never_started_leaves_no_directory(tmp_path: Path) -> None:
-    with reserve_run_dir(run_dir(tmp_path / "a" / "b" / "run"), CONF) as path:
+    with reserve_run_dir(CommandLine(run_dir(tmp_path / "a" / "b" / "run"), CONF)) as path:
         (path / ".hydra" / "config.yaml").touch()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_started_keeps_its_directory(tmp_path: Path) -> None:
-    with reserve_run_dir(run_dir(tmp_path / "run"), CONF) as path:
+    with reserve_run_dir(CommandLine(run_dir(tmp_path / "run"), CONF)) as path:
         (path / "result.json").write_text(json.dumps({"config_hash": "abc"}))
     assert (tmp_path / "run" / ".hydra").is_dir()
 
@@ -37,13 +38,13 @@ def test_files_that_existed_before_stay(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "notes.txt").write_text("mine")
-    with reserve_run_dir(run_dir(run), CONF):
+    with reserve_run_dir(CommandLine(run_dir(run), CONF)):
         pass
     assert [path.name for path in run.iterdir()] == ["notes.txt"]
 
 
 def test_an_empty_directory_that_existed_before_stays(tmp_path: Path) -> None:
-    with reserve_run_dir(run_dir(tmp_path), CONF):
+    with reserve_run_dir(CommandLine(run_dir(tmp_path), CONF)):
         pass
     assert tmp_path.is_dir()
 
@@ -51,7 +52,7 @@ def test_an_empty_directory_that_existed_before_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [".hydra", "result.json"])
 def test_a_directory_that_holds_a_run_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / content).mkdir()
-    with pytest.raises(UserError, match="choose another"), reserve_run_dir(run_dir(tmp_path), CONF):
+    with pytest.raises(UserError, match="choose another"), reserve_run_dir(CommandLine(run_dir(tmp_path), CONF)):
         pass
     assert (tmp_path / content).is_dir()
 
@@ -64,7 +65,7 @@ def test_concurrent_runs_with_the_same_name_get_different_directories(tmp_path: 
 
 @pytest.mark.parametrize("name", ["a b", "it's", 'say "x"', "a=b,c", "back\\slash", "(x)[y]{z}", "ü"])
 def test_a_directory_may_have_any_name(name: str, tmp_path: Path) -> None:
-    with reserve_run_dir(run_dir(tmp_path / name), CONF) as path:
+    with reserve_run_dir(CommandLine(run_dir(tmp_path / name), CONF)) as path:
         assert path == tmp_path / name
         assert path.is_dir()
 
@@ -89,7 +90,7 @@ def test_a_resumed_run_uses_its_original_working_directory(tmp_path: Path, monke
 
 
 def test_data_text_needs_a_path() -> None:
-    with pytest.raises(UserError, match=r"data\.path must be given"), reserve_run_dir(["data=text"], CONF):
+    with pytest.raises(UserError, match=r"data\.path must be given"), reserve_run_dir(CommandLine(["data=text"], CONF)):
         pass
 
 
@@ -112,7 +113,7 @@ def test_a_signal_while_a_directory_is_created_leaves_none_whichever_thread_rece
     with (
         pytest.raises(SystemExit) as ended,
         signals.exit_on_signals(),
-        reserve_run_dir(run_dir(tmp_path / "a" / "run"), CONF),
+        reserve_run_dir(CommandLine(run_dir(tmp_path / "a" / "run"), CONF)),
     ):
         raise AssertionError("the signal was lost")
     other.shutdown()

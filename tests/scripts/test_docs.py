@@ -19,7 +19,7 @@ set -euo pipefail
 python() {
     case "$*" in
         *resume=* | *debug=* | *experiment=lr_find* | *plan=true*) command python "$@" ;;
-        *runs/first*) command python "$@" trainer.max_steps=3000 ;;  # it must last until it is interrupted
+        *runs/first*) exec python "$@" trainer.max_steps=3000 ;;  # in the background, until it is interrupted
         train.py*) command python "$@" debug=fast ;;
         *) command python "$@" ;;
     esac

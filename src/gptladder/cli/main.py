@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gptladder.cli.script import FAILED, USER_ERROR, usage_error
+from gptladder.cli.script import FAILED, USER_ERROR
 from gptladder.runs.configs import CONF
 from gptladder.runs.naming import quote_override
 from gptladder.runs.run import Run
@@ -82,10 +82,9 @@ def exit_on_user_error(train: Callable[[Any], Result]) -> Callable[[Any], Result
 @contextmanager
 def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     """The arguments with a directory for this run alone; after an error before the run began, it is removed again."""
-    from hydra._internal.utils import get_args_parser
-
+    from gptladder.cli.command_line import CommandLine
     from gptladder.cli.config_errors import check_renamed
-    from gptladder.cli.run_directory import check_resumable, is_sweep, reserve_run_dir, resume_arguments
+    from gptladder.cli.run_directory import check_resumable, reserve_run_dir, resume_arguments
 
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if resumed:
@@ -98,18 +97,16 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
             started.append(path)
             yield resume_arguments(path)
         return
-    parser = get_args_parser()
-    parser.error = usage_error  # type: ignore[method-assign]
-    options = parser.parse_args(arguments)
-    check_renamed(options.overrides)
-    if options.multirun or is_sweep(options.overrides, conf):
-        yield [*arguments, "hydra.mode=MULTIRUN"]
-    elif any(argument.startswith("-") for argument in arguments):  # options such as --cfg need no directory
+    line = CommandLine(arguments, conf)
+    check_renamed(line.overrides)
+    if line.shows_only:
         yield arguments
+    elif line.is_sweep:
+        yield line.arguments(*line.sweep_overrides)
     else:
-        with report_stop() as started, reserve_run_dir(arguments, conf) as path:
+        with report_stop() as started, reserve_run_dir(line) as path:
             started.append(path)
-            yield [*arguments, f"hydra.run.dir={quote_override(str(path))}"]
+            yield line.arguments(f"hydra.run.dir={quote_override(str(path))}")
 
 
 @contextmanager

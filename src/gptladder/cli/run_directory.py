@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.types import RunMode
 from omegaconf import MISSING, OmegaConf
 
+from gptladder.cli.command_line import CommandLine
 from gptladder.runs.configs import check_config, flatten, load_config
 from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import is_old_config
@@ -31,30 +30,20 @@ CONFIG = ".hydra/config.yaml"
 
 
 @contextmanager
-def reserve_run_dir(overrides: list[str], conf: Path) -> Iterator[Path]:
+def reserve_run_dir(line: CommandLine) -> Iterator[Path]:
     """Reserve the directory that the config names for a single run, and release it if the run never starts.
 
     Raises:
         UserError: the directory that the user named holds a run, or the config is invalid.
     """
-    requested = _requested_dir(overrides, conf)
-    named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in overrides)
+    requested = _requested_dir(line)
+    named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in line.overrides)
     with ExitStack() as cleanup:
         with signals.deferred():
             path, created = _reserve(requested) if named else _reserve_numbered(requested)
             cleanup.callback(_remove_empty, created)
             cleanup.callback(_release, path)
         yield path
-
-
-def is_sweep(overrides: list[str], conf: Path) -> bool:
-    """Whether a command without ``-m`` is a sweep: by its experiment, or because it is a dry run."""
-    decisive = [word for word in overrides if word.lstrip("+").startswith(("experiment=", "plan="))]
-    if not decisive:
-        return False
-    with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        cfg = compose("train", decisive, return_hydra_config=True)
-        return bool(cfg.plan) or cfg.hydra.mode == RunMode.MULTIRUN
 
 
 def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
@@ -117,16 +106,16 @@ def resume_arguments(path: Path) -> list[str]:
     return ["--config-path", str(recorded_config.parent), "--config-name", "config", *settings]
 
 
-def _requested_dir(overrides: list[str], conf: Path) -> Path:
-    with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        # Hydra knows run_dir only once the job runs; everything else must resolve now.
-        cfg = compose("train", [*overrides, "run_dir=run_dir"], return_hydra_config=True)
-        job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-        for key, value in flatten(cast(dict[str, Any], OmegaConf.to_container(job))):
-            if value == MISSING:
-                raise UserError(f"{key} must be given: add {key}=... to the command")
-        check_config(OmegaConf.to_container(job, resolve=True))
-        directory = str(cfg.hydra.run.dir)
+def _requested_dir(line: CommandLine) -> Path:
+    cfg = line.compose(
+        "run_dir=run_dir"
+    )  # Hydra knows run_dir only once the job runs; everything else must resolve now
+    job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    for key, value in flatten(cast(dict[str, Any], OmegaConf.to_container(job))):
+        if value == MISSING:
+            raise UserError(f"{key} must be given: add {key}=... to the command")
+    check_config(OmegaConf.to_container(job, resolve=True))
+    directory = str(cfg.hydra.run.dir)
     if not directory:
         raise UserError("hydra.run.dir= is empty: name a directory, or leave it out")
     return Path(directory).absolute()

@@ -147,7 +147,7 @@ def build_trainer(
 
 
 def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Run) -> None:
-    """Train from where the run stands to its last step, and record the result.
+    """Train from where the run stands to its last step, and record the result; a finished run stays as it is.
 
     Raises:
         RunConflictError: the run was started with another text, tokenizer, split, protocol or architecture.
@@ -157,6 +157,8 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
     assert module.metadata is not None
     if run.last_checkpoint is not None:
         _check_resumable(module.metadata, run.last_checkpoint)
+    if run.finished:
+        return
     config = module.metadata["config"]
     run.start(
         model=config["rung"],
