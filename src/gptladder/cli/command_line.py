@@ -71,7 +71,10 @@ class CommandLine:
         if not self._decisive and not self._option_words:
             return False
         cfg = self._compose_decisive()
-        return bool(cfg.get("plan")) or cfg.hydra.mode == RunMode.MULTIRUN
+        plan = cfg.get("plan", False)
+        if type(plan) is not bool:
+            raise UserError(f"plan={plan} must be true or false")
+        return plan or cfg.hydra.mode == RunMode.MULTIRUN
 
     @property
     def sweep_overrides(self) -> list[str]:

@@ -19,7 +19,8 @@ import yaml
 from omegaconf import MISSING, OmegaConf
 
 from gptladder.cli.command_line import CommandLine
-from gptladder.runs.configs import check_config, flatten, load_config
+from gptladder.runs.config_types import check_config
+from gptladder.runs.configs import flatten, load_config
 from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import is_old_config
 from gptladder.runs.run import Run
@@ -114,7 +115,7 @@ def _requested_dir(line: CommandLine) -> Path:
     for key, value in flatten(cast(dict[str, Any], OmegaConf.to_container(job))):
         if value == MISSING:
             raise UserError(f"{key} must be given: add {key}=... to the command")
-    check_config(OmegaConf.to_container(job, resolve=True))
+    check_config(cast(dict[str, Any], OmegaConf.to_container(job, resolve=True)))
     directory = str(cfg.hydra.run.dir)
     if not directory:
         raise UserError("hydra.run.dir= is empty: name a directory, or leave it out")

@@ -1,8 +1,7 @@
-"""Configs: the files of a config group, and checks of a composed config."""
+"""Configs: the files of a config group, and recorded configs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import yaml
 
 from gptladder.runs.old_records import RENAMED_VALUES, is_old_config, upgrade_config
-from gptladder.system.errors import UserError
 
 # OmegaConf parses in Python and takes 15 ms per config; what Hydra wrote is plain YAML.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -76,22 +74,6 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def check_config(config: Any) -> None:
-    """Check the seed and the learning rate, which no constructor checks.
-
-    Args:
-        config: a complete config, resolved or not.
-
-    Raises:
-        UserError: names the key.
-    """
-    seed, lr = config.get("seed"), config["optimizer"].get("lr")
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise UserError(f"seed={seed} must be an integer in [0, 2**63)")
-    if type(lr) not in (int, float) or not 0 < lr < math.inf:
-        raise UserError(f"optimizer.lr={lr} must be a number above 0, such as 1e-3")
 
 
 def load_config(path: Path) -> dict[str, Any]:

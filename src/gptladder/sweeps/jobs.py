@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
 from gptladder.data.text import read_text, sha256
-from gptladder.runs.configs import check_config, load_config, recorded_choices
+from gptladder.runs.config_types import check_config
+from gptladder.runs.configs import load_config, recorded_choices
 from gptladder.runs.identity import diff_identity
 from gptladder.runs.naming import job_name, quote_override
 from gptladder.runs.run import Run
@@ -105,7 +106,7 @@ def compose_job(
     settings = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     try:
         config, message = compose(overrides), None
-        check_config(config)
+        check_config(cast(dict[str, Any], OmegaConf.to_container(config)))
         rung, seed, sweep_dir = config.rung, config.seed, config.hydra.sweep.dir
         choices = {group: choice for group, choice in config.hydra.runtime.choices.items() if "/" not in group}
         config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])

@@ -1,0 +1,123 @@
+"""The type of each config key, read from the values that ``conf/`` gives it.
+
+Hydra takes any value for any key: ``model.residual=no`` is a string, which counts as true.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gptladder.runs.configs import CONF, YAML_LOADER, flatten
+from gptladder.system.errors import UserError
+
+# Groups that a run cannot do without, and what to use instead of removing them.
+REQUIRED = {
+    "model": "choose a rung, such as model=bigram",
+    "data": "choose data=shakespeare or data=text",
+    "tokenizer": "choose tokenizer=char",
+    "optimizer": "choose optimizer=adamw",
+    "trainer": "set single keys of it",
+    "hardware": "use hardware=cpu",
+    "scheduler": "use scheduler=constant",
+    "logger": "use logger=none",
+    "callbacks": "remove single ones, such as ~callbacks.samples",
+}
+
+# Keys that take more than ``conf/`` shows: Lightning's words for devices.
+UNCHECKED = {"hardware.devices"}
+
+
+def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
+    """Check the groups of a config, the types of its values, the seed and the learning rate.
+
+    Of the keys, those are checked that ``conf/`` sets to true or false, to numbers or to lists of numbers; constructors
+    check the others.
+
+    Args:
+        config: a complete config as plain values, resolved or not.
+        conf: the directory of the configs.
+
+    Raises:
+        UserError: names the key.
+    """
+    for group, remedy in REQUIRED.items():
+        names_no_class = group in ("scheduler", "logger", "callbacks")
+        node = config.get(group)
+        if not isinstance(node, Mapping) or not ("_target_" in node or names_no_class):
+            raise UserError(f"a run needs {group}: {remedy}")
+    examples = _examples(conf)
+    for key, value in flatten(config):
+        known = examples.get(key, [])
+        if (
+            not known
+            or key in ("seed", "optimizer.lr", *UNCHECKED)
+            or _is_open(value)
+            or any(_fits(value, example) for example in known)
+        ):
+            continue
+        raise UserError(f"{key}={value} must be {_describe(known)}")
+    seed, lr = config.get("seed"), config["optimizer"].get("lr")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise UserError(f"seed={seed} must be an integer in [0, 2**63)")
+    if type(lr) not in (int, float) or not 0 < lr < math.inf:
+        raise UserError(f"optimizer.lr={lr} must be a number above 0, such as 1e-3")
+
+
+def _fits(value: Any, example: Any) -> bool:
+    """Whether a value has the type of an example; a whole number is also a number with a fraction."""
+    if isinstance(example, list):
+        return isinstance(value, list) and len(value) == len(example) and all(map(_fits, value, example))
+    if isinstance(example, float):
+        return type(value) in (int, float)
+    return type(value) is type(example)
+
+
+def _describe(examples: list[Any]) -> str:
+    kinds = []
+    for example in examples:
+        if isinstance(example, list):
+            kinds.append(f"a list of {len(example)} numbers, such as {str(example).replace(' ', '')}")
+        else:
+            kinds.append({bool: "true or false", int: "an integer", float: "a number"}.get(type(example), "null"))
+    if "a number" in kinds and "an integer" in kinds:
+        kinds.remove("an integer")
+    return " or ".join(sorted(set(kinds), key=lambda kind: (kind == "null", kinds.index(kind))))
+
+
+@cache
+def _examples(conf: Path) -> dict[str, list[Any]]:
+    """The values of each key in all files, for the keys that have a type: no text among them, and not null alone."""
+    values: dict[str, list[Any]] = {}
+    for path in sorted(conf.rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        group = path.parent.relative_to(conf)
+        prefix = "" if "@package _global_" in text or group == Path() else f"{group.as_posix()}."
+        for key, value in flatten(yaml.load(text, Loader=YAML_LOADER) or {}, prefix):
+            if not _is_open(value) and not key.endswith("defaults"):
+                values.setdefault(key, []).append(_number(value))
+    return {
+        key: seen
+        for key, seen in values.items()
+        if not any(isinstance(value, str) for value in seen) and any(value is not None for value in seen)
+    }
+
+
+def _number(value: Any) -> Any:
+    """PyYAML takes ``1e-3`` for text, OmegaConf for a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _is_open(value: Any) -> bool:
+    """Whether a value is not known yet: an interpolation, or a value that must be given."""
+    return isinstance(value, str) and (value == "???" or "${" in value)

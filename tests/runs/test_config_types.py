@@ -1,0 +1,108 @@
+"""A value of the wrong type is one line, before anything runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from gptladder.runs.config_types import check_config
+from gptladder.system.errors import UserError
+from helpers.configs import CONF, RUNGS, command, composed
+
+CHOICES = [
+    (path.parent.name, path.stem)
+    for path in sorted(CONF.glob("*/*.yaml"))
+    if path.parent.name not in ("model", "launcher", "experiment", "ablation")
+]
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    plain = OmegaConf.to_container(composed(*overrides), resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_every_rung_has_the_types_of_its_keys(rung: str) -> None:
+    check_config(config(f"model={rung}"))
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_has_the_types_of_its_keys(group: str, choice: str) -> None:
+    check_config(config("model=layernorm", f"{group}={choice}"))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        *((f"model.residual={value}", "true or false") for value in ("no", "off", "None", "null", "0", "1", "[]")),
+        *((f"{key}=no", "true or false") for key in ("fresh", "plan", "evaluate_first", "hardware.compile")),
+        ("model.scale=yes", "true or false"),
+        ("+model.bias=off", "true or false"),
+        ("optimizer.fused=no", "true or false"),
+        ("callbacks.best.save_weights_only=no", "true or false"),
+        ("model.n_layer=three", "an integer"),
+        ("model.n_layer=2.5", "an integer"),
+        ("model.n_layer=true", "an integer"),
+        ("model.dropout=none", "a number"),
+        ("model.head_size=big", "an integer or null"),
+        ("data.split=most", "a number"),
+        ("data.estimate_batches=many", "an integer"),
+        ("optimizer.betas=[0.9]", "a list of 2 numbers, such as [0.9,0.999]"),
+        ("optimizer.betas=0.9", "a list of 2 numbers"),
+        ("optimizer.betas=[a,b]", "a list of 2 numbers"),
+        ("trainer.max_epochs=abc", "an integer"),
+        ("trainer.gradient_clip_val=none", "a number or null"),
+        ("callbacks.samples.n_tokens=few", "an integer"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(override: str, expected: str) -> None:
+    with pytest.raises(UserError, match="must be") as error:
+        check_config(config("model=layernorm", override))
+    key, _, value = override.lstrip("+").partition("=")
+    assert str(error.value).startswith(f"{key}=")
+    assert f"must be {expected}".replace(" ", "") in str(error.value).replace(" ", "")
+    assert value
+
+
+def test_the_type_of_a_key_of_early_stopping_is_known() -> None:
+    with pytest.raises(UserError, match=r"callbacks.early_stopping.patience=abc must be an integer"):
+        check_config(config("callbacks=early_stopping", "callbacks.early_stopping.patience=abc"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.dropout=0",
+        "model.head_size=8",
+        "trainer.gradient_clip_val=1",
+        "trainer.gradient_clip_val=null",
+        "hardware.devices=auto",
+        "callbacks.progress=null",
+        "sweep=2026",
+        "+trainer.limit_train_batches=0.5",
+        "+callbacks.best.save_top_k=abc",
+        "model.residual=${evaluate_first}",
+        "optimizer.betas=[0,0.9]",
+    ],
+)
+def test_other_values_are_left_to_the_constructors(override: str) -> None:
+    check_config(config("model=layernorm", override))
+
+
+@pytest.mark.parametrize("group", ["logger", "scheduler", "callbacks", "hardware", "optimizer", "trainer"])
+def test_a_group_that_was_removed_is_named_with_what_to_use_instead(group: str) -> None:
+    with pytest.raises(UserError, match=f"a run needs {group}: "):
+        check_config(config(f"~{group}"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["fresh=no", "-m", "seed=1,2"], ["model.residual=no"], ["~hardware"], ["plan=no"]]
+)
+def test_the_command_refuses_them_before_anything_runs(arguments: list[str], tmp_path: Path) -> None:
+    done = command("train.py", "model=layernorm", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
