@@ -16,8 +16,7 @@ def main() -> None:
 
     from gptladder.report import FILES, show_report, write_report
 
-    rows = write_report(arguments.directory, arguments.out)
-    show_report(rows, Console(highlight=False))
+    show_report(write_report(arguments.directory, arguments.out), Console(highlight=False))
     for name in FILES:
         print((arguments.out or arguments.directory) / name)
 

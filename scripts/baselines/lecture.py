@@ -7,6 +7,7 @@ another, as they were published. It is the baseline of the benchmark and the ref
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,10 @@ class Settings:
     batch_size: int = 32
     n_embd: int = 32
     interval: int = 200
+
+    @property
+    def max_steps(self) -> int:
+        return 2999 if self.rung in ("bigram", "embedding") else 4999
 
     @property
     def lr(self) -> float:
@@ -106,7 +111,9 @@ class Net(nn.Module):
         return self.lm_head(x)
 
 
-def train(s: Settings, text: str, max_steps: int) -> list[tuple[int, float, float]]:
+def train(
+    s: Settings, text: str, max_steps: int, *, after_init: Callable[[nn.Module], None] = lambda net: None
+) -> list[tuple[int, float, float]]:
     """Estimates of both splits at 0, every ``interval`` and the last step."""
     chars = sorted(set(text))
     number = {char: i for i, char in enumerate(chars)}
@@ -133,6 +140,7 @@ def train(s: Settings, text: str, max_steps: int) -> list[tuple[int, float, floa
 
     torch.manual_seed(s.seed)
     net = Net(s, len(chars))
+    after_init(net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=s.lr)
     curve = []
     for step in range(max_steps + 1):
@@ -155,9 +163,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for rung in arguments.rungs:
-        steps = 2999 if rung in ("bigram", "embedding") else 4999
+        settings = Settings(rung)
         started = time.perf_counter()
-        step, train_loss, val_loss = train(Settings(rung), arguments.text.read_text(), steps)[-1]
+        step, train_loss, val_loss = train(settings, arguments.text.read_text(), settings.max_steps)[-1]
         seconds = time.perf_counter() - started
         print(f"{rung:<12} step {step}  train {train_loss:.4f}  val {val_loss:.4f}  in {seconds:.1f} s", flush=True)
 

@@ -58,6 +58,19 @@ def test_the_panel_shows_the_verdict(verdict: str) -> None:
     assert "at step" not in text.split("published")[1].splitlines()[0]
 
 
+def test_the_panel_names_the_worst_point_and_what_rounding_explains_there() -> None:
+    worst = {"max_abs_diff": 0.0246, "worst_abs_diff": 0.0246, "worst_step": 3200, "worst_split": "val"}
+    text = shown(published={**RESULT["published"], **worst, "tolerance": 0.0781})
+    assert "MATCH   largest difference 0.0246" in text
+    assert "rounding explains up to 0.0781 there (val, step 3,200)" in text
+
+
+def test_a_run_that_ended_early_matches_so_far() -> None:
+    text = shown(published={**RESULT["published"], "step": 600, "last_step": 4999, "verdict": "matches so far"})
+    assert "matches so far (step 600 of 4,999)" in text
+    assert "largest difference 0.0000" in text
+
+
 def test_a_published_value_of_an_earlier_step_names_the_step() -> None:
     assert "val 2.2609   at step 2,999" in shown(published={**RESULT["published"], "step": 2999})
 

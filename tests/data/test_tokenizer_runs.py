@@ -99,7 +99,7 @@ def test_resuming_with_another_tokenizer_is_refused(run: Path, text: Path) -> No
 
 
 def test_the_report_includes_runs_of_every_tokenizer(run: Path, tmp_path: Path) -> None:
-    (row,) = write_report(run.parent, tmp_path)
+    (row,) = write_report(run.parent, tmp_path).rows
     assert row.status == "finished"
     assert (tmp_path / "report.html").read_text().count("data:image/png") >= 1
 

@@ -311,6 +311,7 @@ def click(browser: Chrome, label: str) -> None:
 def test_the_table_of_the_report_has_a_row_for_every_rung(report: Chrome, ladder: Ladder) -> None:
     headings = texts_of(report, "#table thead th")
     rows = [dict(zip(headings, cells, strict=True)) for cells in report.execute_script(CELLS)]
+    assert rows.pop()["rung"] == "5-gram, blocks of 8"
     assert {row["rung"]: row["val estimate"] for row in rows} == ladder.reported(20, "val_estimate")
     links = report.execute_script("return [...document.querySelectorAll('#table a')].map(link => link.hash)")
     assert [texts_of(report, f"{link} h3") for link in links] == [[row["rung"]] for row in rows]
@@ -356,8 +357,8 @@ def test_the_tooltip_of_the_report_has_the_values_of_every_rung(report: Chrome, 
 
 def test_the_n_gram_baseline_is_a_line_on_the_charts_of_the_validation_split(report: Chrome, ladder: Ladder) -> None:
     baseline = compute_ngram_baseline(group_runs(load_runs(ladder.path)))
-    assert baseline.loss is not None
-    label = f"{baseline.label}  {baseline.loss:.3f}".split()
+    (loss,) = baseline.losses
+    label = f"{loss.label}  {loss.loss:.3f}".split()
     for metric, lines in (("val_estimate", [label]), ("val_loss", [label]), ("train_estimate", [])):
         report.find_element(By.CSS_SELECTOR, f"[data-metric={metric}]").click()
         assert_becomes(report, lambda: [text.split() for text in texts_of(report, "#chart .annotation-text")], lines)

@@ -62,7 +62,7 @@ def test_the_same_config_on_other_hardware_is_another_run(tmp_path: Path) -> Non
 def test_a_job_with_an_invalid_seed_is_in_the_row_of_the_other_seeds(tmp_path: Path) -> None:
     write_result(tmp_path / "bigram-seedx", status="failed", seed="x", job=0, error="seed=x is not a number")
     write_result(tmp_path / "bigram-seed1", "model=bigram", "seed=1", job=1)
-    (row,) = write_report(tmp_path)
+    (row,) = write_report(tmp_path).rows
     assert row.status == "finished, 1 of 2 FAILED"
 
 
@@ -107,5 +107,5 @@ def test_a_run_with_an_unreadable_config_stays_in_the_report(content: str, tmp_p
     write_result(tmp_path / "run", "model=bigram", curve=[{"step": 0, "val_estimate": 2.0}])
     for name in ("config.yaml", "overrides.yaml"):
         (tmp_path / "run/.hydra" / name).write_text(content)
-    (row,) = write_report(tmp_path)
+    (row,) = write_report(tmp_path).rows
     assert row.label == "bigram"

@@ -1,6 +1,8 @@
 """The n-gram baseline in the report."""
 
+import csv
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -16,12 +18,12 @@ from gptladder.report import write_report
 from gptladder.report.aggregate import Row, group_runs
 from gptladder.report.charts import plot_ladder
 from gptladder.report.load_runs import load_runs
-from gptladder.report.ngram_baseline import ORDER, NGramBaseline, compute_ngram_baseline
+from gptladder.report.ngram_baseline import ORDER, NGramBaseline, NGramLoss, compute_ngram_baseline
 from gptladder.report.page import render_page
 from helpers.configs import trained
 from helpers.results import run
 
-LABEL = "5-gram model, 4 characters of context"
+LABEL = "5-gram, blocks of 8"
 FEW = ("model=bigram", "trainer.max_steps=2", "~callbacks.samples", "~callbacks.attention_maps", "logger=none")
 
 
@@ -54,18 +56,26 @@ def chart_baseline(page: str) -> Any:
 
 def test_the_baseline_is_the_loss_on_the_splits_of_the_runs(own_text: Path) -> None:
     baseline = compute_ngram_baseline(rows(own_text / "runs"))
-    assert baseline.loss == pytest.approx(ngram_loss(own_text / "text.txt"))
-    assert baseline.label == LABEL
-    assert f"{ngram_loss(own_text / 'text.txt', 8):.4f} in blocks of 8" in baseline.note
+    (loss,) = baseline.losses
+    assert loss.loss == pytest.approx(ngram_loss(own_text / "text.txt", 8))
+    assert (loss.label, loss.block_size) == (LABEL, 8)
+    assert "4 characters of context" in loss.description
+    assert loss.bits_per_char == pytest.approx(loss.loss / math.log(2))  # one byte per character
+    assert f"its exact val loss is {ngram_loss(own_text / 'text.txt'):.4f}" in baseline.note
 
 
 def test_the_baseline_is_in_the_table_the_chart_and_the_page(own_text: Path, tmp_path: Path) -> None:
     write_report(own_text / "runs", tmp_path)
-    loss = ngram_loss(own_text / "text.txt")
+    loss = ngram_loss(own_text / "text.txt", 8)
     page = (tmp_path / "report.html").read_text()
-    assert f"exact val loss of {loss:.4f}" in (tmp_path / "table.md").read_text().splitlines()[-1]
-    assert f"exact val loss of {loss:.4f}" in page
-    assert chart_baseline(page) == {"label": LABEL, "loss": pytest.approx(loss)}
+    for name in ("table.md", "table.tex", "report.html"):
+        text = (tmp_path / name).read_text()
+        assert LABEL in text
+        assert f"{loss:.4f}" in text
+    *_, last = csv.DictReader((tmp_path / "table.csv").read_text().splitlines())
+    assert last["rung"] == LABEL
+    assert float(last["val_loss"]) == pytest.approx(loss)
+    assert chart_baseline(page) == [{"label": LABEL, "loss": pytest.approx(loss)}]
     run_rows = rows(own_text / "runs")
     (axes,) = plot_ladder(run_rows, compute_ngram_baseline(run_rows)).axes
     assert f"{LABEL}  {loss:.3f}" in [text.get_text() for text in axes.texts]
@@ -87,7 +97,7 @@ def test_without_the_text_the_report_says_so_and_has_no_baseline(change: str, ow
     assert f"No n-gram baseline: data.path={text}" in (tmp_path / "table.md").read_text()
     page = (tmp_path / "report.html").read_text()
     assert "No n-gram baseline" in page
-    assert chart_baseline(page) is None
+    assert chart_baseline(page) == []
 
 
 @pytest.mark.parametrize("differs", ["text", "split", "tokenizer"])
@@ -110,21 +120,22 @@ def test_runs_on_different_data_have_no_baseline(differs: str, own_text: Path, t
 def test_a_large_text_is_not_counted(own_text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gptladder.report.ngram_baseline.MAX_TOKENS", 1000)
     baseline = compute_ngram_baseline(rows(own_text / "runs"))
-    assert baseline.loss is None
+    assert not baseline.losses
     assert "scripts/ngram.py --run" in baseline.note
 
 
 def test_runs_without_a_checkpoint_have_no_baseline(tmp_path: Path) -> None:
     run(tmp_path, "bigram")
     baseline = compute_ngram_baseline(rows(tmp_path))
-    assert baseline.loss is None
+    assert not baseline.losses
     assert "checkpoint" in baseline.note
-    assert chart_baseline(render_page(rows(tmp_path), title="sweep", baseline=baseline)) is None
+    assert chart_baseline(render_page(rows(tmp_path), baseline, title="sweep")) == []
 
 
 def test_note_and_label_are_escaped(tmp_path: Path) -> None:
     run(tmp_path, "bigram")
-    nasty = NGramBaseline("<script>alert(1)</script>", "</script><script>alert(2)", 1.5)
-    page = render_page(rows(tmp_path), title="sweep", baseline=nasty)
+    label = "</script><script>alert(2)"
+    nasty = NGramBaseline("<script>alert(1)</script>", (NGramLoss(label, "<script>alert(3)", 8, 1.5, 2.0),))
+    page = render_page(rows(tmp_path), nasty, title="sweep")
     assert "<script>alert" not in page
-    assert chart_baseline(page) == {"label": nasty.label, "loss": 1.5}
+    assert chart_baseline(page) == [{"label": label, "loss": 1.5}]

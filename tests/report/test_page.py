@@ -13,15 +13,18 @@ from gptladder.report.aggregate import group_runs
 from gptladder.report.charts import _spread_out, plot_curves, plot_ladder, to_png
 from gptladder.report.curves import mean_curve, published_curve
 from gptladder.report.load_runs import load_runs
+from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.page import render_page
+from gptladder.runs.published import tolerances
 from helpers.html import Elements
 from helpers.results import run
 
+NO_BASELINE = NGramBaseline("No n-gram baseline.")
 NASTY = "<script>alert('x')</script> | [bold] & \\input{secret}"
 
 
 def page(directory: Path) -> str:
-    return render_page(group_runs(load_runs(directory)), title="sweep")
+    return render_page(group_runs(load_runs(directory)), NO_BASELINE, title="sweep")
 
 
 def chart_data(text: str) -> list[dict[str, Any]]:
@@ -91,7 +94,7 @@ def test_a_non_finite_or_huge_loss_breaks_no_file(loss: float, tmp_path: Path) -
     for rung in ("bigram", "multihead"):
         for seed in (1, 2):
             run(tmp_path, rung, seed=seed, val_loss=loss, val_estimate=loss, val_bits_per_char=loss)
-    assert [row.status for row in write_report(tmp_path)] == ["MATCH", "MATCH"]
+    assert [row.status for row in write_report(tmp_path).rows] == ["MATCH", "MATCH"]
 
 
 def test_the_mean_curve_has_the_steps_that_all_seeds_reached(tmp_path: Path) -> None:
@@ -109,8 +112,9 @@ def test_only_a_run_with_the_published_recipe_has_a_published_curve(tmp_path: Pa
     run(tmp_path / "own", "bigram")
     run(tmp_path / "other", "bigram", published=None)
     (own,), (other,) = (group_runs(load_runs(tmp_path / name)) for name in ("own", "other"))
-    assert published_curve(own)[-1] == (2999, 2.4919)
-    assert published_curve(own, "train_estimate")[-1] == (2999, 2.4621)
+    assert published_curve(own)[-1][:2] == (2999, 2.4919)
+    assert published_curve(own, "train_estimate")[-1][:2] == (2999, 2.4621)
+    assert [point.tolerance for point in published_curve(own)] == [val for _, val in tolerances("bigram").values()]
     assert published_curve(own, "val_loss") == published_curve(other) == []
 
 
@@ -129,8 +133,8 @@ def test_one_row_and_many_rows_can_be_plotted(n: int, tmp_path: Path) -> None:
         (path / ".hydra/overrides.yaml").write_text(f"- model=bigram\n- optimizer.lr=0.{seed}1\n")
     rows = group_runs(load_runs(tmp_path))
     assert len(rows) == n
-    for plot in (plot_curves, plot_ladder):
-        assert to_png(plot(rows)).startswith(b"\x89PNG")
+    for figure in (plot_curves(rows), plot_ladder(rows, NO_BASELINE)):
+        assert to_png(figure).startswith(b"\x89PNG")
 
 
 def test_a_sweep_of_pending_jobs_has_a_report(tmp_path: Path) -> None:
@@ -139,5 +143,5 @@ def test_a_sweep_of_pending_jobs_has_a_report(tmp_path: Path) -> None:
         path.mkdir()
         pending = {"status": "pending", "error": None, "model": rung, "seed": 1337, "job": job}
         (path / "result.json").write_text(json.dumps(pending))
-    assert [row.status for row in write_report(tmp_path)] == ["PENDING", "PENDING"]
+    assert [row.status for row in write_report(tmp_path).rows] == ["PENDING", "PENDING"]
     assert page(tmp_path).count("PENDING") >= 2

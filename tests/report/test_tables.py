@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gptladder.report import show_report, write_report
+from gptladder.report import Report, show_report, write_report
 from gptladder.report.aggregate import Row, group_runs
 from gptladder.report.load_runs import load_runs
+from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.tables import csv_table, latex_table, markdown_table
 from gptladder.runs.configs import CONF, first_comment
 from gptladder.system.errors import UserError
@@ -18,6 +19,7 @@ from helpers.configs import command
 from helpers.results import run
 
 TIMES = ("seconds", "tokens_per_second")
+NO_BASELINE = NGramBaseline("No n-gram baseline.")
 
 
 def rows(directory: Path) -> list[Row]:
@@ -26,7 +28,7 @@ def rows(directory: Path) -> list[Row]:
 
 def printed(directory: Path, width: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    show_report(rows(directory), console)
+    show_report(Report(rows(directory), NO_BASELINE), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -38,7 +40,9 @@ def test_equal_sweeps_have_equal_tables_except_for_times(tmp_path: Path) -> None
                 path = run(tmp_path / sweep, rung, seed=seed, wall_seconds=seconds, tokens_per_second=int(seconds))
                 if sweep == "two":  # found in another order
                     shutil.move(path, path.with_name(f"{seed}-{rung}"))
-    tables = [list(csv.DictReader(io.StringIO(csv_table(rows(tmp_path / sweep))))) for sweep in ("one", "two")]
+    tables = [
+        list(csv.DictReader(io.StringIO(csv_table(rows(tmp_path / sweep), NO_BASELINE)))) for sweep in ("one", "two")
+    ]
     assert all(tables[0][0][key] != tables[1][0][key] for key in TIMES)
     without = [[{key: row[key] for key in row if key not in TIMES} for row in table] for table in tables]
     assert without[0] == without[1]
@@ -46,7 +50,7 @@ def test_equal_sweeps_have_equal_tables_except_for_times(tmp_path: Path) -> None
 
 def test_the_csv_table_has_full_precision_and_no_paths(tmp_path: Path) -> None:
     run(tmp_path, "multihead", val_loss=2.123456789012345)
-    text = csv_table(rows(tmp_path))
+    text = csv_table(rows(tmp_path), NO_BASELINE)
     assert str(tmp_path) not in text
     assert "2.123456789012345" in text
     assert ",7553,4999," in text
@@ -64,10 +68,11 @@ def test_the_terminal_table_fits_its_width_and_cuts_no_number(width: int, tmp_pa
     assert max(map(len, lines)) <= width
     assert "…" not in text
     for row in rows(tmp_path):
-        for key in ("val_estimate", "val_loss"):
-            value = row.mean_std(key)
-            assert value is not None
-            assert f"{value.mean:.4f} ± {value.std:.4f}" in text
+        estimate, exact = row.mean_std("val_estimate"), row.mean_std("val_loss")
+        assert estimate is not None
+        assert exact is not None
+        assert f"{estimate.mean:.4f} ± {estimate.std:.4f}" in text
+        assert f"{exact.mean:.4f} ± {exact.half_width:.4f}" in text
     assert text.count("DRIFT") == 2
     assert "± 0.0000" in text  # the difference of the rungs
     assert ("A table of" in text) == (width >= 120)
@@ -82,7 +87,7 @@ def test_texts_from_runs_are_no_markup_in_the_terminal(tmp_path: Path) -> None:
 def test_the_csv_table_has_the_sentence_and_the_changed_keys(tmp_path: Path) -> None:
     run(tmp_path, "bigram")
     run(tmp_path, "multihead", description="Four heads.")
-    first, second = csv.DictReader(io.StringIO(csv_table(rows(tmp_path))))
+    first, second = csv.DictReader(io.StringIO(csv_table(rows(tmp_path), NO_BASELINE)))
     assert first["description"] == first_comment(CONF / "model" / "bigram.yaml")
     assert (second["description"], second["changed"]) == ("Four heads.", "name bigram → multihead")
 
@@ -90,20 +95,20 @@ def test_the_csv_table_has_the_sentence_and_the_changed_keys(tmp_path: Path) -> 
 def test_the_error_of_a_failed_run_is_one_line_below_the_table(tmp_path: Path) -> None:
     run(tmp_path, "bigram", status="failed", error="Traceback\n  somewhere\nValueError: [bold] hot", published=None)
     assert printed(tmp_path, 200)[-1].strip() == "FAILED bigram, seed 1337: ValueError: [bold] hot"
-    assert "- bigram, seed 1337: ValueError: [bold] hot" in markdown_table(rows(tmp_path))
+    assert "- bigram, seed 1337: ValueError: [bold] hot" in markdown_table(rows(tmp_path), NO_BASELINE)
 
 
 def test_every_line_of_a_markdown_table_has_the_same_number_of_cells(tmp_path: Path) -> None:
     run(tmp_path, "bigram")
     run(tmp_path, "multihead", description="a|b<script>")
-    lines = markdown_table(rows(tmp_path)).replace("\\|", "").splitlines()
+    lines = markdown_table(rows(tmp_path), NO_BASELINE).replace("\\|", "").splitlines()
     assert len({line.count("|") for line in lines}) == 1
 
 
 def test_latex_commands_in_texts_from_runs_are_escaped(tmp_path: Path) -> None:
     run(tmp_path, "bigram")
     run(tmp_path, "multihead", description="\\input{x} 5% & $y_1^2$")
-    text = latex_table(rows(tmp_path))
+    text = latex_table(rows(tmp_path), NO_BASELINE)
     assert r"\textbackslash{}input\{x\} 5\% \& \$y\_1\textasciicircum{}2\$" in text
 
 

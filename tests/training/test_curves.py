@@ -7,7 +7,7 @@ import lecture
 import pytest
 
 from gptladder.data.text import tiny_shakespeare
-from gptladder.runs.published import TOLERANCES, compare, published
+from gptladder.runs.published import SO_FAR, compare, published, tolerances
 from helpers.configs import ROOT, command, trained
 
 QUIET = ["callbacks=default", "~callbacks.samples", "~callbacks.attention_maps", "logger=none"]
@@ -35,8 +35,10 @@ def test_a_shallow_rung_reproduces_every_published_point(rung: str, tmp_path: Pa
 def test_a_deep_rung_reproduces_the_first_600_steps(rung: str, tmp_path: Path) -> None:
     result = trained(tmp_path, f"model={rung}", "trainer.max_steps=600", *QUIET)
     assert result["published"]["step"] == 600
-    assert result["published"]["max_abs_diff"] <= TOLERANCES[rung]["anywhere"]
-    assert result["published"]["verdict"] == "MATCH"
+    assert result["published"]["last_step"] == 4999
+    assert result["published"]["verdict"] == SO_FAR
+    allowed = max(max(pair) for step, pair in tolerances(rung).items() if step <= 600)
+    assert result["published"]["max_abs_diff"] <= allowed + 1e-4
 
 
 @pytest.mark.slow

@@ -14,7 +14,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-COLOURS = {"MATCH": "green", "DRIFT": "yellow"}
+from gptladder.runs.published import SO_FAR
+
+COLOURS = {"MATCH": "green", SO_FAR: "green", "DRIFT": "yellow"}
 
 
 def summary(result: dict[str, Any], path: Path) -> RenderableType:
@@ -66,9 +68,21 @@ def _published(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
         yield "published", Text("not published for this config")
         return
     at = "" if published["step"] == result["step"] else f"   at step {published['step']:,}"
-    verdict = (published["verdict"], f"bold {COLOURS[published['verdict']]}")
+    verdict = published["verdict"]
     yield "published", _losses(published["train"], published["val"]).append(at)
-    yield "", Text.assemble(verdict, f"   largest difference {published['max_abs_diff']:.4f}")
+    if verdict == SO_FAR:
+        yield "", Text(f"{verdict} (step {published['step']:,} of {published['last_step']:,})", COLOURS[verdict])
+        yield "", Text(_difference(published))
+    else:
+        yield "", Text.assemble((verdict, f"bold {COLOURS[verdict]}"), f"   {_difference(published)}")
+    if published.get("worst_abs_diff"):  # else every digit agrees, or version 0.1 recorded it
+        where = f"{published['worst_split']}, step {published['worst_step']:,}"
+        yield "", Text(f"rounding explains up to {published['tolerance']:.4f} there ({where})")
+
+
+def _difference(published: dict[str, Any]) -> str:
+    worst = published.get("worst_abs_diff", published["max_abs_diff"])
+    return f"{'largest' if worst == published['max_abs_diff'] else 'worst'} difference {worst:.4f}"
 
 
 def _losses(train: float, val: float) -> Text:

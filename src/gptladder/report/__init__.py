@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -12,29 +13,34 @@ from rich.text import Text
 # Set before matplotlib is imported: it logs that it builds a font cache, and Hydra's root logger would print that.
 logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)
 
-from gptladder.report.aggregate import Row, group_runs, shared_settings
+from gptladder.report.aggregate import Row, group_runs
 from gptladder.report.charts import plot_curves, plot_ladder, to_png
 from gptladder.report.load_runs import load_runs
-from gptladder.report.ngram_baseline import compute_ngram_baseline
+from gptladder.report.ngram_baseline import NGramBaseline, compute_ngram_baseline
 from gptladder.report.page import render_page
-from gptladder.report.tables import csv_table, latex_table, markdown_table, terminal_table
+from gptladder.report.tables import csv_table, latex_table, markdown_table, table_notes, terminal_table
 from gptladder.system.errors import UserError
 from gptladder.system.files import write_files
 
-__all__ = ["FILES", "Row", "show_report", "write_report"]
+__all__ = ["FILES", "Report", "Row", "show_report", "write_report"]
 
 FILES = ("table.md", "table.csv", "table.tex", "curves.png", "ladder.png", "report.html")
 
 
-def write_report(directory: Path, out: Path | None = None) -> list[Row]:
+@dataclass(frozen=True)
+class Report:
+    """The rows of a table, and the n-gram model that they are compared with."""
+
+    rows: list[Row]
+    baseline: NGramBaseline
+
+
+def write_report(directory: Path, out: Path | None = None) -> Report:
     """Write tables, charts and page of all runs in ``directory``, at any depth.
 
     Args:
         directory: where the runs are; some may still be running.
         out: where the ``FILES`` go; ``directory`` itself by default.
-
-    Returns:
-        The rows of the table.
 
     Raises:
         UserError: there is no such directory, or no run in it.
@@ -48,22 +54,22 @@ def write_report(directory: Path, out: Path | None = None) -> list[Row]:
     baseline = compute_ngram_baseline(rows)
     title = directory.resolve().name
     files = {
-        "table.md": markdown_table(rows, note=baseline.note).encode(),
-        "table.csv": csv_table(rows).encode(),
-        "table.tex": latex_table(rows).encode(),
+        "table.md": markdown_table(rows, baseline).encode(),
+        "table.csv": csv_table(rows, baseline).encode(),
+        "table.tex": latex_table(rows, baseline).encode(),
         "curves.png": to_png(plot_curves(rows)),
         "ladder.png": to_png(plot_ladder(rows, baseline)),
-        "report.html": render_page(rows, title=title, baseline=baseline).encode(),
+        "report.html": render_page(rows, baseline, title=title).encode(),
     }
     write_files(files, out or directory)
-    return rows
+    return Report(rows, baseline)
 
 
-def show_report(rows: list[Row], console: Console) -> None:
+def show_report(report: Report, console: Console) -> None:
     """Print the table, with as many of its columns as fit the console, and the errors of failed runs."""
-    console.print(terminal_table(rows, console.width))
-    if settings := shared_settings(rows):
-        console.print(Text(f"all runs: {' '.join(settings)}", "dim"))
-    for row in rows:
+    console.print(terminal_table(report.rows, report.baseline, console.width))
+    for note in table_notes(report.rows):
+        console.print(Text(note, "dim"))
+    for row in report.rows:
         for run in row.failures:
             console.print(Text(f"{run.status.upper()} {row.run_name(run)}: {run.error_summary}", "red"))

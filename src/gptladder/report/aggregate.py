@@ -5,28 +5,34 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from math import sqrt
+from math import isfinite
+from typing import Any
 
 from gptladder.report.config_diff import Change, config_diff, summarize
 from gptladder.report.load_runs import RunRecord
-from gptladder.report.statistics import MeanStd, PairedDifference
+from gptladder.report.statistics import Mean, PairedDifference, holm
 from gptladder.runs.configs import CONF, sorted_by_inheritance
 from gptladder.runs.naming import job_name
+from gptladder.runs.published import SO_FAR
 
 
 @dataclass(frozen=True)
 class Row:
     """The runs with one name, and the row that they are compared with.
 
-    ``name`` has all settings of the runs, ``label`` only those that not all runs of the report share.
+    Attributes:
+        name: has all settings of the runs.
+        label: has only those that not all runs of the report share.
+        difference: the exact loss minus that of the reference, negative is better; see ``paired_difference``.
     """
 
     name: str
     label: str
     runs: tuple[RunRecord, ...]
     reference: Row | None
+    difference: PairedDifference | None = None
 
     @property
     def rung(self) -> str:
@@ -52,7 +58,7 @@ class Row:
     @property
     def status(self) -> str:
         """The verdict over the finished runs, and the number of others by status."""
-        verdict = "DRIFT" if "DRIFT" in self.verdicts else "MATCH" if "MATCH" in self.verdicts else "finished"
+        verdict = next((verdict for verdict in ("DRIFT", SO_FAR, "MATCH") if verdict in self.verdicts), "finished")
         others = Counter(run.status.upper() for run in self.runs if run not in self.finished)
         if not self.finished and len(others) == 1:
             return next(iter(others))
@@ -66,9 +72,12 @@ class Row:
         return next(((loss["train"], loss["val"]) for loss in losses), None)
 
     @property
-    def max_difference(self) -> float | None:
-        """The largest difference from the published curve, over all points and seeds."""
-        return max((run.result["published"]["max_abs_diff"] for run in self._compared), default=None)
+    def worst_point(self) -> dict[str, Any] | None:
+        """The comparison with the published curve that ``result.json`` records, of the worst run.
+
+        Records of version 0.1 have ``max_abs_diff`` only.
+        """
+        return max((run.result["published"] for run in self._compared), key=lambda p: p["max_abs_diff"], default=None)
 
     @cached_property
     def description(self) -> str:
@@ -103,37 +112,20 @@ class Row:
         return f"{self.description} ({' '.join(settings)})" if settings else self.description
 
     @property
-    def difference(self) -> PairedDifference | None:
-        """The exact loss minus that of the reference: negative is better.
-
-        ``None`` if the tokenizers differ: losses per token are then not comparable.
-        """
-        if self.reference is None or len(self._tokenizers | self.reference._tokenizers) > 1:
-            return None
-        losses, reference_losses = (
-            {run.seed: run.number("val_loss") for run in row.finished} for row in (self, self.reference)
-        )
-        pairs = [(loss, reference_losses[seed]) for seed, loss in losses.items() if seed in reference_losses]
-        spread = MeanStd.from_values(a - b for a, b in pairs if a is not None and b is not None)
-        if spread is None:
-            return None
-        return PairedDifference(spread.mean, None if spread.std is None else spread.std / sqrt(spread.n), spread.n)
-
-    @property
     def sample(self) -> str:
         """The sample of the first run that has one."""
         return next((run.sample for run in self.representative if run.sample), "")
 
-    def mean_std(self, key: str) -> MeanStd | None:
+    def mean_std(self, key: str) -> Mean | None:
         """The mean of a value of ``result.json`` over the runs of the row."""
-        return MeanStd.from_values(run.number(key) for run in self.representative)
+        return Mean.from_values(run.number(key) for run in self.representative)
 
     def run_name(self, run: RunRecord) -> str:
         """The name of one run of the row."""
         return self.label if run.seed is None else f"{self.label}, seed {run.seed}"
 
     @property
-    def _tokenizers(self) -> set[str]:
+    def tokenizers(self) -> set[str]:
         """The tokenizers of the runs that have a recorded config."""
         return {str(run.config["tokenizer"]) for run in self.runs if "tokenizer" in run.config}
 
@@ -161,11 +153,36 @@ def group_runs(records: Iterable[RunRecord]) -> list[Row]:
     rows: list[Row] = []
     base: Row | None = None
     for name in sorted(groups, key=position):
-        row = Row(name, labels[name], tuple(sorted(groups[name], key=lambda record: _seed_order(record.seed))), base)
+        runs = tuple(sorted(groups[name], key=lambda record: _seed_order(record.seed)))
+        row = Row(name, labels[name], runs, base)
+        row = replace(row, difference=paired_difference(row, base) if base else None)
         rows.append(row)
         if base is None or row.rung != base.rung:
             base = row
-    return rows
+    return _with_corrected_p_values(rows)
+
+
+def paired_difference(row: Row, reference: Row) -> PairedDifference | None:
+    """The exact loss of a row minus that of another, seed by seed.
+
+    ``None`` where they share no seed, or have different tokenizers, so that losses per token are not comparable.
+    """
+    if len(row.tokenizers | reference.tokenizers) > 1:
+        return None
+    losses, reference_losses = ({run.seed: run.number("val_loss") for run in r.finished} for r in (row, reference))
+    pairs = [(loss, reference_losses[seed]) for seed, loss in losses.items() if seed in reference_losses]
+    values = Mean.from_values(a - b for a, b in pairs if a is not None and b is not None)
+    return None if values is None else PairedDifference(values)
+
+
+def _with_corrected_p_values(rows: list[Row]) -> list[Row]:
+    p_values = {i: row.difference.p for i, row in enumerate(rows) if row.difference}
+    tested = {i: p for i, p in p_values.items() if p is not None and isfinite(p)}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [
+        replace(row, difference=row.difference and replace(row.difference, p_corrected=corrected.get(i)))
+        for i, row in enumerate(rows)
+    ]
 
 
 def shared_settings(rows: list[Row]) -> list[str]:

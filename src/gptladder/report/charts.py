@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gptladder.report.aggregate import Row
-from gptladder.report.curves import CurvePoint, mean_curve, published_curve
+from gptladder.report.curves import CurvePoint, PublishedPoint, mean_curve, published_curve
 from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.palette import palette
-from gptladder.report.statistics import MeanStd
+from gptladder.report.statistics import Mean
 
 TEXT_COLOR, MUTED_COLOR, GRID_COLOR = "#1f2937", "#6b7280", "#d1d5db"
 LABEL_HEIGHT = 0.24  # inches
@@ -43,7 +43,9 @@ def to_png(figure: Figure) -> bytes:
 def plot_curves(rows: list[Row]) -> Figure:
     """Plot the val estimate over the steps: the mean of the seeds with a band of one standard deviation."""
     height = max(6.5, LABEL_HEIGHT * min(len(rows), MAX_LABELED_ROWS) + 1)
-    figure, axes = new_chart("val estimate, nats per token", "published: dotted", 11, height)
+    figure, axes = new_chart(
+        "val estimate, nats per token", "published: dotted, with what rounding explains", 11, height
+    )
     drawn: list[tuple[CurveEnd, list[CurvePoint]]] = []
     for row, color in zip(rows, palette(len(rows)), strict=True):
         if points := mean_curve(row):
@@ -57,10 +59,10 @@ def plot_curves(rows: list[Row]) -> Figure:
     return figure
 
 
-def plot_ladder(rows: list[Row], baseline: NGramBaseline | None = None) -> Figure:
+def plot_ladder(rows: list[Row], baseline: NGramBaseline) -> Figure:
     """Plot the last val estimate of each row as a step, with its standard deviation and the published value.
 
-    A dashed line across the chart is the n-gram baseline.
+    A dashed line across the chart is the n-gram model with as much context as the rows.
     """
     width = min(max(6.0, 0.95 * len(rows)), 0.95 * MAX_LABELED_ROWS)
     figure, axes = new_chart("last val estimate, nats per token", "published: ring", width, 5)
@@ -79,21 +81,26 @@ def plot_ladder(rows: list[Row], baseline: NGramBaseline | None = None) -> Figur
             axes.text(x, 0.5, row.status, transform=above_axis, ha="center", color=MUTED_COLOR, fontsize=8)
     _label_steps(axes, [_shorten(row.label) for row in rows])
     axes.margins(y=0.18)
-    if baseline and baseline.loss is not None:
-        _draw_baseline(axes, baseline.label, baseline.loss)
+    for ngram in baseline.losses:
+        _draw_baseline(axes, ngram.label, ngram.loss)
     return figure
 
 
-def _draw_curve(axes: Axes, points: list[CurvePoint], dots: list[tuple[int, float]], color: str) -> None:
+def _draw_curve(axes: Axes, points: list[CurvePoint], dots: list[PublishedPoint], color: str) -> None:
     steps, means = [point.step for point in points], [point.mean for point in points]
     low, high = ([point.mean + sign * point.std for point in points] for sign in (-1, 1))
     axes.fill_between(steps, low, high, color=color, alpha=0.22, linewidth=0)
     axes.plot(steps, means, color=color, linewidth=1.3, marker="o" if len(points) == 1 else "")
     if dots:
-        axes.plot(*zip(*dots, strict=True), color=color, linestyle=DOTTED, linewidth=3.2, dash_capstyle="round")
+        steps = [dot.step for dot in dots]
+        axes.plot(
+            steps, [dot.loss for dot in dots], color=color, linestyle=DOTTED, linewidth=3.2, dash_capstyle="round"
+        )
+        low, high = ([dot.loss + sign * dot.tolerance for dot in dots] for sign in (-1, 1))
+        axes.fill_between(steps, low, high, color=color, alpha=0.1, linewidth=0)
 
 
-def _draw_step(axes: Axes, x: int, loss: MeanStd, color: str, *, with_value: bool) -> None:
+def _draw_step(axes: Axes, x: int, loss: Mean, color: str, *, with_value: bool) -> None:
     axes.plot([x - 0.5, x + 0.5], [loss.mean] * 2, color=color, linewidth=3, solid_capstyle="butt", zorder=2)
     if loss.std is not None:
         axes.errorbar(x, loss.mean, loss.std, color=color, capsize=4, linewidth=1.4)

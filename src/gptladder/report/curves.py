@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gptladder.report.aggregate import Row
-from gptladder.report.statistics import MeanStd
-from gptladder.runs.published import published
+from gptladder.report.statistics import Mean
+from gptladder.runs.published import published, tolerances
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,29 @@ def mean_curve(row: Row, key: str = "val_estimate") -> list[CurvePoint]:
     points = []
     for step in curves[0] if curves else ():
         if all(step in curve for curve in curves):
-            loss = MeanStd.from_values(curve[step] for curve in curves)
+            loss = Mean.from_values(curve[step] for curve in curves)
             if loss is not None and math.isfinite(loss.mean):
                 points.append(CurvePoint(int(step), loss.mean, loss.std or 0.0))
     return points
 
 
-def published_curve(row: Row, key: str = "val_estimate") -> list[tuple[int, float]]:
+class PublishedPoint(NamedTuple):
+    """A published loss, and how far from it rounding alone may carry a run."""
+
+    step: int
+    loss: float
+    tolerance: float
+
+
+def published_curve(row: Row, key: str = "val_estimate") -> list[PublishedPoint]:
     """The published points, for a row with the published recipe; no exact loss was published."""
-    if row.published is None or key not in ("train_estimate", "val_estimate"):
+    if row.published is None or row.rung not in published() or key not in ("train_estimate", "val_estimate"):
         return []
-    column = 1 if key == "train_estimate" else 2
+    column = ("train_estimate", "val_estimate").index(key)
     last = max((point.step for point in mean_curve(row, key)), default=0)
-    return [(point[0], point[column]) for point in published()[row.rung]["curve"] if point[0] <= last]
+    allowed = tolerances(row.rung)
+    return [
+        PublishedPoint(step, losses[column], allowed[step][column])
+        for step, *losses in published()[row.rung]["curve"]
+        if step <= last
+    ]

@@ -177,7 +177,8 @@ def _check_result(result: Any) -> None:
         _check_types(point, ("step",), int)
         _check_types(point, CURVE_METRICS, int | float | None)
     if published:
-        _check_types(published, ("train", "val", "max_abs_diff"), int | float)
+        published = {"worst_abs_diff": 0, "tolerance": 0} | published  # which version 0.1 did not record
+        _check_types(published, ("train", "val", "max_abs_diff", "worst_abs_diff", "tolerance"), int | float)
 
 
 def _check_types(record: dict[str, Any], keys: Iterable[str], types: UnionType | type) -> None:

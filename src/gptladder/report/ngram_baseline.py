@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,22 @@ MAX_TOKENS = 20_000_000  # more would take longer to count than the rest of the 
 
 
 @dataclass(frozen=True)
+class NGramLoss:
+    """The exact loss of an n-gram model that sees no more context than the runs with this ``block_size``."""
+
+    label: str
+    description: str
+    block_size: int
+    loss: float
+    bits_per_char: float
+
+
+@dataclass(frozen=True)
 class NGramBaseline:
-    """The exact loss of an n-gram model on the splits of the runs, or a note that says why there is none."""
+    """The losses of the n-gram model, one for each ``block_size`` of the runs; without any, the note says why."""
 
     note: str
-    label: str = ""
-    loss: float | None = None
+    losses: tuple[NGramLoss, ...] = ()
 
 
 def compute_ngram_baseline(rows: list[Row]) -> NGramBaseline:
@@ -48,18 +59,33 @@ def _compute(run: RunRecord, rows: list[Row]) -> NGramBaseline:
     train, val = recorded_tokens(trained)
     if len(train) > MAX_TOKENS:
         return _no_baseline(f"{len(train):,} tokens take long to count; scripts/ngram.py --run counts them")
+    unit = "characters" if isinstance(trained.tokenizer, CharTokenizer) else "tokens"
     with single_thread():
         ngram = NGram(train, order=ORDER, vocab_size=trained.tokenizer.vocab_size)
-        loss = ngram.loss(val)
-        sizes = sorted({trained.block_size, *_block_sizes(rows)})
-        in_blocks = [f"{ngram.loss(val, block_size=size):.4f} in blocks of {size}" for size in sizes]
-    unit = "characters" if isinstance(trained.tokenizer, CharTokenizer) else "tokens"
+        full_context = ngram.loss(val)
+        losses = {size: ngram.loss(val, block_size=size) for size in sorted({trained.block_size, *_block_sizes(rows)})}
+    bits = _bits_per_char(run)
     return NGramBaseline(
-        f"n-gram baseline: a {ORDER}-gram model ({ORDER - 1} {unit} of context) has an exact val loss of {loss:.4f}; "
-        f"limited to the blocks of these runs, {', '.join(in_blocks)} (scripts/ngram.py).",
-        f"{ORDER}-gram model, {ORDER - 1} {unit} of context",
-        loss,
+        f"n-gram baseline: the counts of a {ORDER}-gram model, evaluated in the blocks of these runs, whose first "
+        f"predictions have less context. With {ORDER - 1} {unit} of context everywhere its exact val loss is "
+        f"{full_context:.4f} (scripts/ngram.py).",
+        tuple(
+            NGramLoss(
+                f"{ORDER}-gram, blocks of {size}",
+                f"No network: counts of up to {ORDER} {unit}, {min(size, ORDER - 1)} {unit} of context.",
+                size,
+                loss,
+                loss * bits,
+            )
+            for size, loss in losses.items()
+        ),
     )
+
+
+def _bits_per_char(run: RunRecord) -> float:
+    """Bits per character of a loss of one nat per token on the validation split of a run."""
+    loss, bits = run.number("val_loss"), run.number("val_bits_per_char")
+    return bits / loss if loss and bits else math.nan
 
 
 def _data_key(row: Row) -> str | None:

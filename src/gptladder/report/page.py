@@ -8,28 +8,30 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from gptladder.report.aggregate import Row, shared_settings
+from gptladder.report.aggregate import Row
 from gptladder.report.attention import attention_images
 from gptladder.report.curves import mean_curve, published_curve
 from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.palette import palette
-from gptladder.report.tables import COLUMNS
+from gptladder.report.tables import COLUMNS, baseline_cell, table_notes
 
 CHART_METRICS = {"val_estimate": "val estimate", "val_loss": "exact val loss", "train_estimate": "train estimate"}
 
 
-def render_page(rows: list[Row], *, title: str, baseline: NGramBaseline | None = None) -> str:
+def render_page(rows: list[Row], baseline: NGramBaseline, *, title: str) -> str:
     """The whole page; every text from a run is escaped."""
     return load_template("page.html.j2").render(
         title=title,
         rows=rows,
         columns=COLUMNS,
         colors=dict(zip((row.label for row in rows), palette(len(rows)), strict=True)),
-        shared=shared_settings(rows),
+        baseline_cell=baseline_cell,
+        notes=[*table_notes(rows), baseline.note],
         attention=attention_images(rows),
         metrics=CHART_METRICS,
         lines=_chart_lines(rows),
         baseline=baseline,
+        baseline_lines=[{"label": loss.label, "loss": loss.loss} for loss in baseline.losses],
         commands=_commands(rows),
         plotly=get_plotlyjs(),
     )
@@ -42,7 +44,7 @@ def _chart_lines(rows: list[Row]) -> list[dict[str, Any]]:
             "label": row.label,
             "color": color,
             "measured": {key: [tuple(vars(point).values()) for point in mean_curve(row, key)] for key in CHART_METRICS},
-            "published": {key: published_curve(row, key) for key in CHART_METRICS},
+            "published": {key: [tuple(point) for point in published_curve(row, key)] for key in CHART_METRICS},
         }
         for row, color in zip(rows, palette(len(rows)), strict=True)
     ]

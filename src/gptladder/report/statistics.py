@@ -1,15 +1,17 @@
-"""Means over seeds, and paired differences with Student's t."""
+"""Means over seeds with Student's t intervals, paired differences, and the correction for several tests."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class MeanStd:
+class Mean:
     """A mean over seeds; ``std`` is the sample standard deviation, ``None`` with one seed."""
 
     mean: float
@@ -17,7 +19,7 @@ class MeanStd:
     n: int
 
     @classmethod
-    def from_values(cls, values: Iterable[float | None]) -> MeanStd | None:
+    def from_values(cls, values: Iterable[float | None]) -> Mean | None:
         """``None`` without any value."""
         numbers = [float(value) for value in values if value is not None]
         if not numbers:
@@ -27,56 +29,76 @@ class MeanStd:
         std = math.hypot(*(number - mean for number in numbers)) / math.sqrt(n - 1) if n > 1 else None
         return cls(mean, std, n)
 
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """The difference of the exact loss between two rows, seed by seed: what depends on the seed alone cancels.
-
-    ``error`` is the standard error of the mean. The interval and the p-value are Student's, with n - 1 degrees of
-    freedom; with one seed there are none.
-    """
-
-    mean: float
-    error: float | None
-    n: int
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean."""
+        return None if self.std is None else self.std / math.sqrt(self.n)
 
     @cached_property
     def half_width(self) -> float | None:
-        """Half the width of the 95 % confidence interval."""
-        return None if self.error is None else critical_value(0.05, self.n - 1) * self.error
+        """Half the width of the 95 % confidence interval of the mean, by Student's t."""
+        return None if self.error is None else critical_value(1 - CONFIDENCE, self.n - 1) * self.error
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % confidence interval of the mean."""
+        return None if self.half_width is None else (self.mean - self.half_width, self.mean + self.half_width)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The difference of a loss between two rows, seed by seed: what depends on the seed alone cancels.
+
+    Args:
+        values: the mean of the differences.
+        p_corrected: its p-value with Holm's correction for all differences of a table.
+    """
+
+    values: Mean
+    p_corrected: float | None = None
 
     @property
     def p(self) -> float | None:
-        """The probability of a difference at least this large, in either direction, if there is none."""
-        if self.error is None:
+        """Student's t-test: the probability of a mean at least this far from zero, if there is no difference."""
+        error = self.values.error
+        if error is None:
             return None
-        if not self.error:  # exactly the same difference with every seed
-            return float(self.mean == 0)
-        return p_value(self.mean / self.error, self.n - 1)
+        if not error:  # exactly the same difference with every seed
+            return float(self.values.mean == 0)
+        return p_value(self.values.mean / error, self.values.n - 1)
 
     @property
     def within_noise(self) -> bool | None:
         """Whether the 95 % confidence interval contains zero; ``None`` with one seed."""
-        return None if self.half_width is None else abs(self.mean) <= self.half_width
+        half_width = self.values.half_width
+        return None if half_width is None else abs(self.values.mean) <= half_width
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for their number (Holm 1979), so that one wrong result among all stays as rare as with one test.
+
+    Of n p-values the smallest is multiplied by n, the next one by n - 1, and so on; none falls below a smaller one's.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected = [0.0] * len(p_values)
+    lowest = 0.0
+    for rank, i in enumerate(order):
+        lowest = max(lowest, min(1.0, p_values[i] * (len(p_values) - rank)))
+        corrected[i] = lowest
+    return corrected
 
 
 def p_value(t: float, df: int) -> float:
-    """The two-sided p-value of Student's t: the probability of a value at least as far from zero as ``t``.
+    """The two-sided p-value of Student's t: the probability of a value at least as far from zero as ``t``."""
+    # mpmath comes with torch. SciPy would cost every run SECONDS: torchmetrics imports it wherever it is installed.
+    import mpmath  # type: ignore[import-untyped]
 
-    For an integer number of degrees of freedom. A finite series in the angle atan(t / sqrt(df)), from Abramowitz and
-    Stegun (1964), 26.7.3 and 26.7.4.
-    """
-    angle = math.atan2(abs(t), math.sqrt(df))
-    sin, cos = math.sin(angle), math.cos(angle)
-    odd = df % 2
-    term, total = (cos, 0.0) if odd else (1.0, 0.0)
-    for k in range(1 + odd, df, 2):  # the terms up to cos^(df - 2)
-        total += term
-        term *= cos**2 * k / (k + 1)
-    inside = (angle + sin * total) * 2 / math.pi if odd else sin * total
-    return max(0.0, 1 - inside)
+    if not math.isfinite(t):
+        return math.nan
+    return float(mpmath.betainc(df / 2, 0.5, 0, df / (df + t * t), regularized=True))
 
 
+@cache
 def critical_value(p: float, df: int) -> float:
     """The ``t`` with this two-sided p-value, such as 12.71 for ``p=0.05`` and ``df=1``."""
     low, high = 0.0, 1.0
