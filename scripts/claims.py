@@ -24,9 +24,9 @@ def main() -> None:
         if not directory.is_dir():
             raise UserError(f"{directory} is not a directory: name directories that contain runs")
     runs = [run for directory in arguments.directories for run in load_runs(directory)]
-    tested = evaluate_claims(runs)
-    write_files({"claims.md": claims_page(tested, runs, arguments.note).encode()}, arguments.out)
-    for result in tested:
+    results = evaluate_claims(runs)
+    write_files({"claims.md": claims_page(results, runs, arguments.note).encode()}, arguments.out)
+    for result in results:
         print(f"{result.answer:<18} {result.claim.text}")
     print(arguments.out / "claims.md")
 

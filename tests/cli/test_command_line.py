@@ -34,7 +34,7 @@ def write_experiment(directory: Path, name: str, text: str = "seed: 5") -> None:
         ["-cn", "train", "experiment=ladder"],
     ],
 )
-def test_a_sweep_has_our_sweeper_wherever_it_comes_from(arguments: list[str]) -> None:
+def test_every_kind_of_sweep_has_our_sweeper(arguments: list[str]) -> None:
     assert line(*arguments).is_sweep
     assert line(*arguments).sweep_overrides == ["hydra.mode=MULTIRUN", "hydra/sweeper=ladder"]
 

@@ -144,15 +144,15 @@ def compare(directory: Path, losses: dict[int, float], next_losses: dict[int, fl
 def test_a_difference_is_over_the_seeds_of_both_rows(tmp_path: Path) -> None:
     difference = compare(tmp_path, {1: 2.0, 2: 2.2, 3: 9.0}, {1: 1.9, 2: 2.0, 4: 0.0}).difference
     assert difference is not None
-    assert difference.values.mean == pytest.approx(-0.15)
-    assert difference.values.error == pytest.approx(0.05)  # std 0.0707 over sqrt(2)
+    assert difference.mean == pytest.approx(-0.15)
+    assert difference.error == pytest.approx(0.05)  # std 0.0707 over sqrt(2)
     assert difference.within_noise is True  # 12.7 standard errors with two seeds
 
 
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     difference = compare(tmp_path, {1: 2.0}, {1: 2.0}).difference
     assert difference is not None
-    assert difference.values.error is difference.values.half_width is None
+    assert difference.error is difference.half_width is None
     assert difference.p is difference.p_corrected is difference.within_noise is None
 
 
@@ -167,7 +167,7 @@ def test_values_are_those_of_finished_runs_and_the_status_counts_the_others(tmp_
     record(tmp_path, "two", "seed=2", val_loss=9.0, status="interrupted")
     record(tmp_path, "three", "seed=3", status="failed")
     (row,) = rows(tmp_path)
-    loss = row.mean_std("val_loss")
+    loss = row.mean("val_loss")
     assert loss is not None
     assert (loss.mean, loss.std, loss.n) == (2.0, None, 1)
     assert row.status == "MATCH, 1 of 3 FAILED, 1 of 3 INTERRUPTED"
@@ -191,7 +191,7 @@ def test_losses_of_different_tokenizers_are_not_subtracted(tmp_path: Path) -> No
     first, second, third = rows(tmp_path)
     assert first.difference is None
     assert second.difference is not None
-    assert second.difference.values.mean == 1.0
+    assert second.difference.mean == 1.0
     assert third.difference is None
 
 

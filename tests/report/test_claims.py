@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gptladder.report.claims import CLAIMS, Claim, claims_page, evaluate_claims
+from gptladder.report.columns import MINUS
 from gptladder.report.load_runs import load_runs
-from gptladder.report.tables import MINUS
 from gptladder.runs.published import published
 from gptladder.system.errors import UserError
 from helpers.configs import command

@@ -1,4 +1,4 @@
-"""Loading runs: every run once, wherever it was copied, and nothing that is not a run."""
+"""Loading runs: every run once, also if it was copied, and nothing that is not a run."""
 
 import json
 from pathlib import Path

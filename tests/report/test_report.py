@@ -1,4 +1,4 @@
-"""The report: made from run directories alone, whatever their state."""
+"""The report: made from run directories alone, in any state."""
 
 import csv
 import shutil

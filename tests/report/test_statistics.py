@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptladder.report.statistics import Mean, PairedDifference, critical_value, holm, p_value
+from gptladder.report.statistics import PairedDifference, critical_value, holm, p_value
 from helpers.configs import ROOT
 
 CASES = json.loads((ROOT / "tests" / "recorded" / "ttest_rel.json").read_text())["cases"]
@@ -15,14 +15,14 @@ LOSSES = st.lists(st.tuples(*[st.integers(15_000, 30_000)] * 2), min_size=2, max
 
 
 def paired(a: list[float], b: list[float]) -> PairedDifference:
-    values = Mean.from_values(x - y for x, y in zip(a, b, strict=True))
-    assert values is not None
-    return PairedDifference(values)
+    difference = PairedDifference.from_values(x - y for x, y in zip(a, b, strict=True))
+    assert difference is not None
+    return difference
 
 
 def assert_equals_scipy(difference: PairedDifference, p: float, low: float, high: float) -> None:
     assert difference.p == pytest.approx(p, rel=1e-6, abs=1e-12)
-    assert difference.values.interval == pytest.approx((low, high), rel=1e-6, abs=1e-9)
+    assert difference.interval == pytest.approx((low, high), rel=1e-6, abs=1e-9)
     assert difference.within_noise == (low <= 0 <= high)
 
 
@@ -37,7 +37,7 @@ def test_paired_differences_equal_scipys_ttest_rel_where_it_is_installed(losses:
     stats = pytest.importorskip("scipy.stats")
     a, b = ([loss / 10_000 for loss in column] for column in zip(*losses, strict=True))
     difference = paired(a, b)
-    if not difference.values.std or difference.values.std < 1e-9:
+    if not difference.std or difference.std < 1e-9:
         return  # SciPy warns that the differences are equal
     expected = stats.ttest_rel(a, b)
     interval = expected.confidence_interval(0.95)
@@ -53,7 +53,7 @@ def test_students_t_has_its_tabulated_critical_values(df: int, expected: float) 
 
 
 def with_error(mean: float, error: float, n: int) -> PairedDifference:
-    return PairedDifference(Mean(mean, error * math.sqrt(n), n))
+    return PairedDifference(mean, error * math.sqrt(n), n)
 
 
 def test_the_noise_test_is_students_with_n_minus_1_degrees_of_freedom() -> None:
@@ -66,7 +66,7 @@ def test_the_noise_test_is_students_with_n_minus_1_degrees_of_freedom() -> None:
 @pytest.mark.parametrize(("mean", "p"), [(0.0, 1.0), (0.1, 0.0)])
 def test_equal_differences_of_all_seeds_have_an_interval_of_width_zero(mean: float, p: float) -> None:
     difference = with_error(mean, error=0.0, n=3)
-    assert (difference.values.half_width, difference.p, difference.within_noise) == (0, p, mean == 0)
+    assert (difference.half_width, difference.p, difference.within_noise) == (0, p, mean == 0)
 
 
 def test_a_difference_that_is_not_finite_is_neither_noise_nor_an_error() -> None:

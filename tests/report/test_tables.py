@@ -68,7 +68,7 @@ def test_the_terminal_table_fits_its_width_and_cuts_no_number(width: int, tmp_pa
     assert max(map(len, lines)) <= width
     assert "…" not in text
     for row in rows(tmp_path):
-        estimate, exact = row.mean_std("val_estimate"), row.mean_std("val_loss")
+        estimate, exact = row.mean("val_estimate"), row.mean("val_loss")
         assert estimate is not None
         assert exact is not None
         assert f"{estimate.mean:.4f} ± {estimate.std:.4f}" in text

@@ -23,14 +23,23 @@ def config(*overrides: str) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def message(*overrides: str) -> str | None:
+    """What is wrong with a config; ``None`` if nothing is."""
+    try:
+        check_config(config(*overrides))
+    except UserError as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.parametrize("rung", RUNGS)
 def test_every_rung_has_the_types_of_its_keys(rung: str) -> None:
-    check_config(config(f"model={rung}"))
+    assert message(f"model={rung}") is None
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_has_the_types_of_its_keys(group: str, choice: str) -> None:
-    check_config(config("model=layernorm", f"{group}={choice}"))
+    assert message("model=layernorm", f"{group}={choice}") is None
 
 
 @pytest.mark.parametrize(
@@ -58,17 +67,17 @@ def test_every_choice_has_the_types_of_its_keys(group: str, choice: str) -> None
     ],
 )
 def test_a_value_of_another_type_is_refused(override: str, expected: str) -> None:
-    with pytest.raises(UserError, match="must be") as error:
-        check_config(config("model=layernorm", override))
     key, _, value = override.lstrip("+").partition("=")
-    assert str(error.value).startswith(f"{key}=")
-    assert f"must be {expected}".replace(" ", "") in str(error.value).replace(" ", "")
+    refused = message("model=layernorm", override)
+    assert refused is not None
+    assert refused.startswith(f"{key}=")
+    assert f"must be {expected}".replace(" ", "") in refused.replace(" ", "")
     assert value
 
 
 def test_the_type_of_a_key_of_early_stopping_is_known() -> None:
-    with pytest.raises(UserError, match=r"callbacks.early_stopping.patience=abc must be an integer"):
-        check_config(config("callbacks=early_stopping", "callbacks.early_stopping.patience=abc"))
+    refused = message("callbacks=early_stopping", "callbacks.early_stopping.patience=abc")
+    assert refused == "callbacks.early_stopping.patience=abc must be an integer"
 
 
 @pytest.mark.parametrize(
@@ -88,13 +97,12 @@ def test_the_type_of_a_key_of_early_stopping_is_known() -> None:
     ],
 )
 def test_other_values_are_left_to_the_constructors(override: str) -> None:
-    check_config(config("model=layernorm", override))
+    assert message("model=layernorm", override) is None
 
 
 @pytest.mark.parametrize("group", ["logger", "scheduler", "callbacks", "hardware", "optimizer", "trainer"])
 def test_a_group_that_was_removed_is_named_with_what_to_use_instead(group: str) -> None:
-    with pytest.raises(UserError, match=f"a run needs {group}: "):
-        check_config(config(f"~{group}"))
+    assert (message(f"~{group}") or "").startswith(f"a run needs {group}: ")
 
 
 @pytest.mark.parametrize(

@@ -54,5 +54,8 @@ def test_a_caught_exit_ends_the_command_at_the_next_check() -> None:
 
 
 def test_without_a_signal_nothing_happens() -> None:
+    reached = False
     with exit_on_signals():
         exit_if_received()
+        reached = True
+    assert reached

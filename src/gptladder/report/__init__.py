@@ -15,10 +15,11 @@ logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)
 
 from gptladder.report.aggregate import Row, group_runs
 from gptladder.report.charts import plot_curves, plot_ladder, to_png
+from gptladder.report.columns import table_notes
 from gptladder.report.load_runs import load_runs
 from gptladder.report.ngram_baseline import NGramBaseline, compute_ngram_baseline
 from gptladder.report.page import render_page
-from gptladder.report.tables import csv_table, latex_table, markdown_table, table_notes, terminal_table
+from gptladder.report.tables import csv_table, latex_table, markdown_table, terminal_table
 from gptladder.system.errors import UserError
 from gptladder.system.files import write_files
 

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isfinite
 from typing import Any
 
 from gptladder.report.config_diff import Change, config_diff, summarize
 from gptladder.report.load_runs import RunRecord
-from gptladder.report.statistics import Mean, PairedDifference, holm
+from gptladder.report.statistics import Mean, PairedDifference, correct_p_values
 from gptladder.runs.configs import CONF, sorted_by_inheritance
 from gptladder.runs.naming import job_name
 from gptladder.runs.published import SO_FAR
@@ -116,7 +115,7 @@ class Row:
         """The sample of the first run that has one."""
         return next((run.sample for run in self.representative if run.sample), "")
 
-    def mean_std(self, key: str) -> Mean | None:
+    def mean(self, key: str) -> Mean | None:
         """The mean of a value of ``result.json`` over the runs of the row."""
         return Mean.from_values(run.number(key) for run in self.representative)
 
@@ -159,7 +158,9 @@ def group_runs(records: Iterable[RunRecord]) -> list[Row]:
         rows.append(row)
         if base is None or row.rung != base.rung:
             base = row
-    return _with_corrected_p_values(rows)
+    differences = {row.name: row.difference for row in rows if row.difference}
+    corrected = dict(zip(differences, correct_p_values(list(differences.values())), strict=True))
+    return [replace(row, difference=corrected.get(row.name)) for row in rows]
 
 
 def paired_difference(row: Row, reference: Row) -> PairedDifference | None:
@@ -171,18 +172,7 @@ def paired_difference(row: Row, reference: Row) -> PairedDifference | None:
         return None
     losses, reference_losses = ({run.seed: run.number("val_loss") for run in r.finished} for r in (row, reference))
     pairs = [(loss, reference_losses[seed]) for seed, loss in losses.items() if seed in reference_losses]
-    values = Mean.from_values(a - b for a, b in pairs if a is not None and b is not None)
-    return None if values is None else PairedDifference(values)
-
-
-def _with_corrected_p_values(rows: list[Row]) -> list[Row]:
-    p_values = {i: row.difference.p for i, row in enumerate(rows) if row.difference}
-    tested = {i: p for i, p in p_values.items() if p is not None and isfinite(p)}
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return [
-        replace(row, difference=row.difference and replace(row.difference, p_corrected=corrected.get(i)))
-        for i, row in enumerate(rows)
-    ]
+    return PairedDifference.from_values(a - b for a, b in pairs if a is not None and b is not None)
 
 
 def shared_settings(rows: list[Row]) -> list[str]:

@@ -66,7 +66,7 @@ def plot_ladder(rows: list[Row], baseline: NGramBaseline) -> Figure:
     """
     width = min(max(6.0, 0.95 * len(rows)), 0.95 * MAX_LABELED_ROWS)
     figure, axes = new_chart("last val estimate, nats per token", "published: ring", width, 5)
-    means = [row.mean_std("val_estimate") if row.finished else None for row in rows]
+    means = [row.mean("val_estimate") if row.finished else None for row in rows]
     losses = [mean if mean and math.isfinite(mean.mean) else None for mean in means]
     for x, (row, loss, color) in enumerate(zip(rows, losses, palette(len(rows)), strict=True)):
         previous = losses[x - 1] if x else None

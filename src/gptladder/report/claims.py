@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from gptladder.report.aggregate import Row, group_runs, paired_difference
+from gptladder.report.columns import MINUS, format_p
 from gptladder.report.load_runs import RunRecord
-from gptladder.report.statistics import PairedDifference, holm
-from gptladder.report.tables import MINUS, format_p
+from gptladder.report.statistics import PairedDifference, correct_p_values
 from gptladder.system.errors import UserError
 
 SIGNIFICANCE = 0.05
@@ -55,7 +55,7 @@ class ClaimResult:
         p = self.difference.p_corrected
         if p is None or p >= SIGNIFICANCE:
             return "cannot be decided"
-        return "holds" if self.difference.values.mean < 0 else "does not hold"
+        return "holds" if self.difference.mean < 0 else "does not hold"
 
 
 def evaluate_claims(runs: Iterable[RunRecord], claims: Iterable[Claim] = CLAIMS) -> list[ClaimResult]:
@@ -65,32 +65,27 @@ def evaluate_claims(runs: Iterable[RunRecord], claims: Iterable[Claim] = CLAIMS)
         UserError: a claim compares rows that the runs do not have.
     """
     rows = {row.name: row for row in group_runs(runs)}
-    tested = [ClaimResult(claim, _difference(claim, rows)) for claim in claims]
-    p_values = {i: test.difference.p for i, test in enumerate(tested)}
-    known = {i: p for i, p in p_values.items() if p is not None}
-    corrected = dict(zip(known, holm(list(known.values())), strict=True))
-    return [
-        replace(test, difference=replace(test.difference, p_corrected=corrected.get(i)))
-        for i, test in enumerate(tested)
-    ]
+    claims = list(claims)
+    differences = correct_p_values([_difference(claim, rows) for claim in claims])
+    return [ClaimResult(claim, each) for claim, each in zip(claims, differences, strict=True)]
 
 
-def claims_page(tested: list[ClaimResult], runs: Iterable[RunRecord], note: str = "") -> str:
+def claims_page(results: list[ClaimResult], runs: Iterable[RunRecord], note: str = "") -> str:
     """The answers as a page in Markdown, with the commands that trained the runs."""
     commands = sorted({str(run.result["command"]) for run in runs if run.result.get("command")})
-    seeds = {test.difference.values.n for test in tested}
+    seeds = {result.difference.n for result in results}
     n = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
     lines = [
         "# Do the lecture's claims hold?",
         "",
         "Each claim says that one row of the table has a lower exact val loss than another. It is tested seed by seed,",
         f"on {n} seeds: the mean difference with its 95 % confidence interval, and the p-value of a t-test, corrected",
-        f"for the {len(tested)} claims (Holm). A claim *holds* or *does not hold* if the corrected p-value is below",
+        f"for the {len(results)} claims (Holm). A claim *holds* or *does not hold* if the corrected p-value is below",
         "0.05; otherwise these seeds *cannot decide* it.",
         "",
         "| claim | answer | rows compared | difference | 95 % interval | p | seeds |",
         "|---|---|---|---:|---:|---:|---:|",
-        *map(_line, tested),
+        *map(_line, results),
         "",
         "`scripts/claims.py` wrote this page from the runs of",
         "",
@@ -103,13 +98,13 @@ def claims_page(tested: list[ClaimResult], runs: Iterable[RunRecord], note: str 
     return "\n".join(lines)
 
 
-def _line(test: ClaimResult) -> str:
-    claim, values = test.claim, test.difference.values
-    interval = "one seed" if values.interval is None else "{:+.4f} to {:+.4f}".format(*values.interval)
-    numbers = f"{values.mean:+.4f} | {interval}".replace("-", MINUS)
-    p = format_p(test.difference.p_corrected).removeprefix("=")
+def _line(result: ClaimResult) -> str:
+    claim, difference = result.claim, result.difference
+    interval = "one seed" if difference.interval is None else "{:+.4f} to {:+.4f}".format(*difference.interval)
+    numbers = f"{difference.mean:+.4f} | {interval}".replace("-", MINUS)
+    p = format_p(difference.p_corrected).removeprefix("=")
     rows = f"`{claim.better}` minus `{claim.worse}`"
-    return f"| {claim.text} | **{test.answer}** | {rows} | {numbers} | {p} | {values.n} |"
+    return f"| {claim.text} | **{result.answer}** | {rows} | {numbers} | {p} | {difference.n} |"
 
 
 def _difference(claim: Claim, rows: dict[str, Row]) -> PairedDifference:

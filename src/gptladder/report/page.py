@@ -10,10 +10,10 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from gptladder.report.aggregate import Row
 from gptladder.report.attention import attention_images
+from gptladder.report.columns import COLUMNS, baseline_cell, table_notes
 from gptladder.report.curves import mean_curve, published_curve
 from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.palette import palette
-from gptladder.report.tables import COLUMNS, baseline_cell, table_notes
 
 CHART_METRICS = {"val_estimate": "val estimate", "val_loss": "exact val loss", "train_estimate": "train estimate"}
 

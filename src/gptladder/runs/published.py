@@ -34,7 +34,7 @@ class Point(NamedTuple):
         return self.difference <= self.tolerance + PRINTED
 
     @property
-    def badness(self) -> tuple[bool, float]:
+    def severity(self) -> tuple[bool, float]:
         """Orders points: those outside their tolerance come last, by how many times they exceed it."""
         return not self.matches, self.difference if self.matches else self.difference / (self.tolerance + PRINTED)
 
@@ -61,7 +61,9 @@ def tolerances(rung: str) -> dict[int, tuple[float, float]]:
     """By step: how far rounding alone may carry the train and the val estimate."""
     if rung == "gpt":
         steps = [step for step, _, _ in published()["gpt"]["curve"]]
-        return {step: 2 * (GPT_LAST_TOLERANCE if step == steps[-1] else GPT_TOLERANCE,) for step in steps}
+        return dict.fromkeys(steps[:-1], (GPT_TOLERANCE, GPT_TOLERANCE)) | {
+            steps[-1]: (GPT_LAST_TOLERANCE, GPT_LAST_TOLERANCE)
+        }
     measured = rounding()[rung]
     scale = measured["k"] * math.sqrt(2)
     return {step: (scale * train, scale * val) for step, train, val in measured["sd"]}
@@ -106,7 +108,7 @@ def compare_curves(rung: str, curve: list[dict[str, Any]], reference: list[list[
     ]
     if not points:
         return None
-    worst = max(points, key=lambda point: point.badness)
+    worst = max(points, key=lambda point: point.severity)
     step, last_step = max(point.step for point in points), max(values)
     train, val = values[step]
     return {
