@@ -21,7 +21,8 @@ def train(cfg: DictConfig) -> float:
         from gptladder.cli.summary import summary
         from gptladder.runs.run import Run
         from gptladder.runs.train_log import log_output
-        from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
+        from gptladder.training.build import build_datamodule, build_module, build_trainer
+        from gptladder.training.fit import fit
 
     run = Run(cfg.run_dir)
     with log_output(run):

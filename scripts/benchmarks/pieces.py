@@ -18,7 +18,8 @@ from gptladder.fast.evaluation_loop import FastEvaluationLoop
 from gptladder.fast.training_loop import FastTrainingEpochLoop
 from gptladder.runs.run import Run
 from gptladder.training import speed
-from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
+from gptladder.training.build import build_datamodule, build_module, build_trainer
+from gptladder.training.fit import fit
 from gptladder.training.hardware import Hardware
 
 from .timing import BenchmarkRow, compose_config, temp_dir

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from gptladder.cli.script import run_script
 from gptladder.runs.naming import quote_override
 from gptladder.runs.run import Run
-from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
+from gptladder.training.build import build_datamodule, build_module, build_trainer
+from gptladder.training.fit import fit
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"

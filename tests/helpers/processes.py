@@ -28,6 +28,7 @@ LOADED = [
     "tensorboard",
     "hydra",
     "gptladder.training.build",
+    "gptladder.training.fit",
     "gptladder.cli.summary",
     "gptladder.training.loggers",
 ]

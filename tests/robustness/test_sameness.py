@@ -11,7 +11,8 @@ from gptladder.data.text import tiny_shakespeare
 from gptladder.runs.naming import quote_override
 from gptladder.runs.run import Run
 from gptladder.system.errors import UserError
-from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
+from gptladder.training.build import build_datamodule, build_module, build_trainer
+from gptladder.training.fit import fit
 from helpers.configs import composed, trained
 from helpers.processes import Warm
 from helpers.runs import contents, killed_at, small

@@ -17,7 +17,8 @@ from gptladder.data.text import tiny_shakespeare
 from gptladder.model import GPT, Bigram
 from gptladder.runs.run import Run
 from gptladder.system.errors import UserError
-from gptladder.training.build import build_datamodule, build_module, build_trainer, fit
+from gptladder.training.build import build_datamodule, build_module, build_trainer
+from gptladder.training.fit import fit
 from gptladder.training.lightning_module import LanguageModel
 from gptladder.training.speed import chosen_path
 from helpers.configs import record_config

@@ -1,0 +1,78 @@
+"""The training of a run, from where it stands to its last step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.loggers import Logger
+
+from gptladder.data.datamodule import TextDataModule
+from gptladder.evaluation.loss import bits_per_char
+from gptladder.model.gpt import count_parameters
+from gptladder.runs.checkpoint import read_checkpoint
+from gptladder.runs.configs import describe_run
+from gptladder.runs.identity import config_hash, diff_identity, recipe
+from gptladder.runs.published import compare
+from gptladder.runs.run import Run
+from gptladder.system import signals
+from gptladder.system.errors import RunConflictError
+from gptladder.training import speed
+from gptladder.training.callbacks.text_samples import sample
+from gptladder.training.lightning_module import LanguageModel
+
+SAMPLE_TOKENS = 300
+
+
+def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Run) -> None:
+    """Train from where the run stands to its last step, and record the result; a finished run stays as it is.
+
+    Raises:
+        RunConflictError: the run was started with another text, tokenizer, split, protocol or architecture.
+    """
+    signals.exit_if_received()
+    data.check_divisible(trainer.world_size)
+    assert module.metadata is not None
+    if run.last_checkpoint is not None:
+        _check_resumable(module.metadata, run.last_checkpoint)
+    if run.finished:
+        return
+    config = module.metadata["config"]
+    run.start(
+        model=config["rung"],
+        seed=config["seed"],
+        description=describe_run(config["rung"], config["choices"]),
+        params=count_parameters(module.net),
+        path=speed.chosen_path(trainer),
+        config_hash=config_hash(config, data.corpus_sha256),
+        corpus_sha256=data.corpus_sha256,
+    )
+    for logger in trainer.loggers:
+        _set_up_logger(logger, config, run)
+    if run.last_checkpoint is None and config.get("evaluate_first", True):
+        trainer.validate(module, data, verbose=False)
+    trainer.fit(module, data, ckpt_path=run.last_checkpoint, weights_only=True)
+    module.eval()
+    run.finish(
+        val_bits_per_char=bits_per_char(run.result["val_loss"], tokens_per_char=data.tokens_per_char),
+        published=compare(config["rung"], recipe(config, data.corpus_sha256), run.result["curve"]),
+        sample=sample(module, data, SAMPLE_TOKENS),
+    )
+
+
+def _check_resumable(metadata: dict[str, Any], checkpoint: Path) -> None:
+    changes = diff_identity(read_checkpoint(checkpoint)["gptladder"], metadata)
+    if changes:
+        raise RunConflictError(
+            f"cannot resume from {checkpoint}: {'; '.join(changes)}; restore what changed, or start a new run"
+        )
+
+
+def _set_up_logger(logger: Logger, config: dict[str, Any], run: Run) -> None:
+    if hasattr(logger, "truncate_after"):
+        last = run.last_checkpoint
+        logger.truncate_after(read_checkpoint(last)["global_step"] if last else -1)
+    values = {"rung": config["rung"], "seed": config["seed"], **config["model"]}
+    values |= {"batch_size": config["data"]["batch_size"], "lr": config["optimizer"]["lr"]}
+    logger.log_hyperparams({key: value for key, value in values.items() if key != "_target_" and value is not None})
