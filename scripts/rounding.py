@@ -94,11 +94,13 @@ def measure(curves: dict[str, dict[str, Curve]]) -> dict[str, Any]:
         "processor": processor(),
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
-        "rungs": {
-            rung: {"k": multiple(runs, 2 * len(of_rung["0"])), "sd": deviations(of_rung)}
-            for rung, of_rung in curves.items()
-        },
+        "rungs": {rung: measure_rung(list(of_rung.values())) for rung, of_rung in curves.items()},
     }
+
+
+def measure_rung(curves: list[Curve]) -> dict[str, Any]:
+    """The multiple and the standard deviations of one rung."""
+    return {"k": multiple(len(curves), n_points=2 * len(curves[0])), "sd": deviations(curves)}
 
 
 def multiple(runs: int, n_points: int) -> float:
@@ -111,25 +113,25 @@ def multiple(runs: int, n_points: int) -> float:
     return round(critical_value(ALPHA / n_points, runs - 1), 3)
 
 
-def deviations(curves: dict[str, Curve]) -> Curve:
+def deviations(curves: list[Curve]) -> Curve:
     """Step, and the standard deviation of both estimates over the runs."""
     return [
         [int(points[0][0]), *(round(statistics.stdev(point[column] for point in points), 6) for column in (1, 2))]
-        for points in zip(*curves.values(), strict=True)
+        for points in zip(*curves, strict=True)
     ]
 
 
 def table_of_verdicts(curves: dict[str, dict[str, Curve]]) -> Table:
-    """How many runs match: the others' mean, each other, and the published curve."""
-    table = Table("rung", "k", "largest sd", "match the mean of the others", "pairs that match", "match the published")
+    """How many runs match the published curve, each other, and the mean of the others by the others' deviations."""
+    table = Table("rung", "k", "largest sd", "match the published", "pairs that match", "match the others alone")
     for rung, of_rung in curves.items():
         runs = list(of_rung.values())
         measured = published.rounding()[rung]
-        means = [mean_curve([other for other in runs if other is not run]) for run in runs]
+        allowed = published.tolerances(rung)
         counts = (
-            [matches(rung, run, mean) for run, mean in zip(runs, means, strict=True)],
-            [matches(rung, a, b) for a, b in combinations(runs, 2)],
-            [matches(rung, run, published.published()[rung]["curve"]) for run in runs],
+            [matches(run, published.published()[rung]["curve"], allowed) for run in runs],
+            [matches(a, b, allowed) for a, b in combinations(runs, 2)],
+            [matches_others(run, [other for other in runs if other is not run]) for run in runs],
         )
         largest = max(max(point[1:]) for point in measured["sd"])
         shares = (f"{sum(count)} of {len(count)}" for count in counts)
@@ -137,15 +139,20 @@ def table_of_verdicts(curves: dict[str, dict[str, Curve]]) -> Table:
     return table
 
 
+def matches_others(run: Curve, others: list[Curve]) -> bool:
+    """Whether a run matches the mean of others, with tolerances that it had no part in."""
+    return matches(run, mean_curve(others), published.tolerances_from(measure_rung(others)))
+
+
 def mean_curve(curves: list[Curve]) -> Curve:
     """The mean of each estimate at each step."""
     return [[statistics.fmean(values) for values in zip(*points, strict=True)] for points in zip(*curves, strict=True)]
 
 
-def matches(rung: str, curve: Curve, reference: Curve) -> bool:
-    """The verdict on a curve that is compared with another one than the published."""
+def matches(curve: Curve, reference: Curve, allowed: published.Tolerances) -> bool:
+    """Whether the verdict on a curve is MATCH."""
     points = [{"step": step, "train_estimate": train, "val_estimate": val} for step, train, val in curve]
-    compared = published.compare_curves(rung, points, reference)
+    compared = published.compare_curves(points, reference, allowed)
     return compared is not None and compared["verdict"] == "MATCH"
 
 

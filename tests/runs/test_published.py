@@ -27,7 +27,7 @@ def points(curve: list[list[float]], shift: float = 0.0, at: int | None = None) 
 
 
 def verdict(rung: str, curve: list[list[float]], reference: list[list[float]]) -> str:
-    compared = compare_curves(rung, points(curve), reference)
+    compared = compare_curves(points(curve), reference, tolerances(rung))
     assert compared is not None
     return str(compared["verdict"])
 
@@ -85,8 +85,8 @@ def test_one_point_outside_its_tolerance_is_a_drift_and_is_named(rung: str) -> N
     curve = published()[rung]["curve"]
     for step, _, _ in curve:
         allowed = tolerances(rung)[step][1] + PRINTED
-        inside = compare_curves(rung, points(curve, 0.98 * allowed, at=step), curve)
-        outside = compare_curves(rung, points(curve, 1.02 * allowed + 1e-4, at=step), curve)
+        inside = compare_curves(points(curve, 0.98 * allowed, at=step), curve, tolerances(rung))
+        outside = compare_curves(points(curve, 1.02 * allowed + 1e-4, at=step), curve, tolerances(rung))
         assert inside is not None
         assert outside is not None
         assert (inside["verdict"], outside["verdict"]) == ("MATCH", "DRIFT")
@@ -96,16 +96,16 @@ def test_one_point_outside_its_tolerance_is_a_drift_and_is_named(rung: str) -> N
 
 def test_a_curve_that_ends_early_matches_so_far() -> None:
     curve = published()["multihead"]["curve"]
-    compared = compare_curves("multihead", points(curve[:4]), curve)
+    compared = compare_curves(points(curve[:4]), curve, tolerances("multihead"))
     assert compared is not None
     assert (compared["verdict"], compared["step"], compared["last_step"]) == (SO_FAR, 600, 4999)
-    drifted = compare_curves("multihead", points(curve[:4], 0.01), curve)
+    drifted = compare_curves(points(curve[:4], 0.01), curve, tolerances("multihead"))
     assert drifted is not None
     assert drifted["verdict"] == "DRIFT"
 
 
 def test_a_loss_that_is_not_a_number_is_a_drift() -> None:
     curve = published()["multihead"]["curve"]
-    compared = compare_curves("multihead", points(curve, float("nan"), at=600), curve)
+    compared = compare_curves(points(curve, float("nan"), at=600), curve, tolerances("multihead"))
     assert compared is not None
     assert compared["verdict"] == "DRIFT"

@@ -17,6 +17,8 @@ PRINTED = 0.5e-4 + 1e-6
 
 SO_FAR = "matches so far"
 
+Tolerances = dict[int, tuple[float, float]]  # by step: of the train and of the val estimate
+
 
 class Point(NamedTuple):
     """An estimate at a step: its distance from the reference, and how far rounding alone may carry it.
@@ -57,14 +59,18 @@ def rounding() -> dict[str, dict[str, Any]]:
     return rungs
 
 
-def tolerances(rung: str) -> dict[int, tuple[float, float]]:
-    """By step: how far rounding alone may carry the train and the val estimate."""
+def tolerances(rung: str) -> Tolerances:
+    """How far rounding alone may carry a rung."""
     if rung == "gpt":
         steps = [step for step, _, _ in published()["gpt"]["curve"]]
         return dict.fromkeys(steps[:-1], (GPT_TOLERANCE, GPT_TOLERANCE)) | {
             steps[-1]: (GPT_LAST_TOLERANCE, GPT_LAST_TOLERANCE)
         }
-    measured = rounding()[rung]
+    return tolerances_from(rounding()[rung])
+
+
+def tolerances_from(measured: dict[str, Any]) -> Tolerances:
+    """The tolerances for the multiple ``k`` and the standard deviations ``sd`` of a measurement."""
     scale = measured["k"] * math.sqrt(2)
     return {step: (scale * train, scale * val) for step, train, val in measured["sd"]}
 
@@ -82,10 +88,12 @@ def compare(rung: str, recipe: dict[str, Any], curve: list[dict[str, Any]]) -> d
     """
     if rung not in published() or recipe != published()[rung]["recipe"]:
         return None
-    return compare_curves(rung, curve, published()[rung]["curve"])
+    return compare_curves(curve, published()[rung]["curve"], tolerances(rung))
 
 
-def compare_curves(rung: str, curve: list[dict[str, Any]], reference: list[list[float]]) -> dict[str, Any] | None:
+def compare_curves(
+    curve: list[dict[str, Any]], reference: list[list[float]], allowed: Tolerances
+) -> dict[str, Any] | None:
     """Compare a curve with a reference, a list of step, train and val estimate.
 
     Returns:
@@ -99,7 +107,6 @@ def compare_curves(rung: str, curve: list[dict[str, Any]], reference: list[list[
           the one that exceeds its tolerance the most.
     """
     values = {int(step): (train, val) for step, train, val in reference}
-    allowed = tolerances(rung)
     points = [
         Point(step, split, abs(estimates[f"{split}_estimate"] - value), tolerance)
         for estimates in curve
