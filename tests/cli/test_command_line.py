@@ -1,5 +1,7 @@
 """The command line is read as Hydra reads it."""
 
+import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,15 @@ def test_a_second_sweep_of_another_seed_trains_it(tmp_path: Path) -> None:
         done = command("train.py", "-m", "experiment=none", f"seed={seed}", *FEW, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "outputs" / "multirun").glob("*/result.json"))) == 2
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_job_records_the_command_as_it_was_typed(launcher: str, tmp_path: Path) -> None:
+    words = ["-m", "model=bigram", "seed=1", f"launcher={launcher}", *FEW]
+    done = command("train.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "outputs" / "multirun").glob("*/result.json")
+    assert json.loads(path.read_text())["command"] == shlex.join(["python", "train.py", *words])
 
 
 def test_a_finished_run_of_another_config_is_not_passed_off(tmp_path: Path) -> None:

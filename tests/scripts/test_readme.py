@@ -10,7 +10,6 @@ from helpers.configs import ROOT
 
 README = (ROOT / "README.md").read_text()
 HEADINGS = ("rung", "what changed", "parameters", "val estimate", "published", "verdict", "exact val loss")
-MEASURED = ("val_estimate", "val_loss")
 
 
 def ladder_table() -> str:
@@ -18,7 +17,13 @@ def ladder_table() -> str:
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|---:|---:|---:|---|---:|"]
     with (ROOT / "docs" / "table.csv").open() as file:
         for row in csv.DictReader(file):
-            estimate, exact = (f"{float(row[key]):.4f} ± {float(row[key + '_std']):.4f}" for key in MEASURED)
+            exact = f"{float(row['val_loss']):.4f}"
+            if not row["seeds"]:  # the n-gram model
+                cells = (row["label"], row["description"], "—", "—", "—", "—", exact)
+                lines.append("| " + " | ".join(cells) + " |")
+                continue
+            estimate = f"{float(row['val_estimate']):.4f} ± {float(row['val_estimate_std']):.4f}"
+            exact += f" ± {float(row['val_loss_ci_high']) - float(row['val_loss']):.4f}"
             published = f"{float(row['published_val']):.4f}" if row["published_val"] else "—"
             verdict = row["status"] if row["published_val"] else "—"
             params = f"{float(row['params']):,.0f}"

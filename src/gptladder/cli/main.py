@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from gptladder.cli.script import FAILED, USER_ERROR
 from gptladder.runs.configs import CONF
 from gptladder.runs.naming import quote_override
-from gptladder.runs.run import Run
+from gptladder.runs.run import COMMAND, Run
 from gptladder.system import signals
 from gptladder.system.errors import SweepError
 
@@ -49,6 +49,7 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
         return
     # Without this variable Hydra prints errors itself, and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ[COMMAND] = shlex.join(["python", Path(sys.argv[0]).name, *arguments])
     with (
         report_user_errors(conf),
         signals.exit_on_signals(),

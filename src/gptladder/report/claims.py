@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Literal
 
 from gptladder.report.aggregate import Row, group_runs, paired_difference
@@ -13,6 +14,7 @@ from gptladder.report.statistics import PairedDifference, correct_p_values
 from gptladder.system.errors import UserError
 
 SIGNIFICANCE = 0.05
+LINE_LENGTH = 120
 
 Answer = Literal["holds", "does not hold", "cannot be decided"]
 
@@ -75,13 +77,16 @@ def claims_page(results: list[ClaimResult], runs: Iterable[RunRecord], note: str
     commands = sorted({str(run.result["command"]) for run in runs if run.result.get("command")})
     seeds = {result.difference.n for result in results}
     n = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    introduction = (
+        "Each claim says that one row of the table has a lower exact val loss than another. It is tested seed by seed "
+        f"on {n} seeds: the mean difference with its 95 % confidence interval, and the p-value of Student's t-test, "
+        f"corrected for the {len(results)} claims (Holm). A claim *holds* or *does not hold* if the corrected p-value "
+        "is below 0.05; otherwise these seeds *cannot decide* it."
+    )
     lines = [
         "# Do the lecture's claims hold?",
         "",
-        "Each claim says that one row of the table has a lower exact val loss than another. It is tested seed by seed,",
-        f"on {n} seeds: the mean difference with its 95 % confidence interval, and the p-value of a t-test, corrected",
-        f"for the {len(results)} claims (Holm). A claim *holds* or *does not hold* if the corrected p-value is below",
-        "0.05; otherwise these seeds *cannot decide* it.",
+        *wrap(introduction, LINE_LENGTH),
         "",
         "| claim | answer | rows compared | difference | 95 % interval | p | seeds |",
         "|---|---|---|---:|---:|---:|---:|",
@@ -93,7 +98,7 @@ def claims_page(results: list[ClaimResult], runs: Iterable[RunRecord], note: str
         *commands,
         "```",
         "",
-        *([note, ""] if note else []),
+        *([*wrap(note, LINE_LENGTH), ""] if note else []),
     ]
     return "\n".join(lines)
 

@@ -25,6 +25,9 @@ from gptladder.system.files import atomic_write, remove_stale_files
 # Seconds to wait for the lock of a directory: `is_locked` of another process holds it for a moment.
 LOCK_TIMEOUT = 1.0
 
+# The environment variable that holds the command as the user typed it, also for the workers of a sweep.
+COMMAND = "GPTLADDER_COMMAND"
+
 
 class Run:
     """A run directory and the result in it.
@@ -212,14 +215,8 @@ def _environment() -> dict[str, Any]:
             "gptladder": __version__,
         },
         "git": _git(),
-        "command": _command(),
+        "command": os.environ.get(COMMAND) or shlex.join(["python", *sys.argv]),
     }
-
-
-def _command() -> str:
-    """The command as the user typed it, without the arguments that were added since."""
-    typed = sys.orig_argv[sys.orig_argv.index(sys.argv[0]) + 1 :] if sys.argv[0] in sys.orig_argv else sys.argv[1:]
-    return shlex.join(["python", Path(sys.argv[0]).name, *typed])
 
 
 def _git() -> dict[str, Any] | None:
