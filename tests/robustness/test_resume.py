@@ -27,8 +27,15 @@ MATRIX = [
 ]
 COMBINED = MATRIX[-1]
 
+# Of every table of cases some are quick, such that each setting is in one of them.
+QUICK = {MATRIX[0], MATRIX[3], MATRIX[8], COMBINED}
 
-@pytest.mark.parametrize("settings", MATRIX, ids=" ".join)
+
+def slow_unless(quick: bool, *values: Any) -> Any:
+    return pytest.param(*values, marks=() if quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("settings", [slow_unless(each in QUICK, each) for each in MATRIX], ids=" ".join)
 def test_a_run_killed_at_any_step_ends_with_the_bits_of_an_uninterrupted_one(
     settings: tuple[str, ...], tmp_path: Path, tried: Callable[..., None]
 ) -> None:
@@ -44,8 +51,15 @@ def test_a_run_killed_at_any_step_ends_with_the_bits_of_an_uninterrupted_one(
     assert_same_run(run, whole)
 
 
-@pytest.mark.parametrize("paths", [("false",), ("true", "false"), ("false", "true")], ids=" then ".join)
-@pytest.mark.parametrize("settings", [MATRIX[0], MATRIX[3], COMBINED], ids=" ".join)
+@pytest.mark.parametrize(
+    ("paths", "settings"),
+    [
+        slow_unless(quick == row, paths, settings)
+        for quick, settings in enumerate((MATRIX[0], MATRIX[3], COMBINED))
+        for row, paths in enumerate((("false",), ("true", "false"), ("false", "true")))
+    ],
+    ids=" then ".join,
+)
 def test_a_run_resumed_on_any_path_ends_with_the_same_bits(
     settings: tuple[str, ...], paths: tuple[str, ...], tmp_path: Path, tried: Callable[..., None]
 ) -> None:
@@ -62,6 +76,7 @@ def test_a_run_resumed_on_any_path_ends_with_the_same_bits(
     assert_same_run(run, whole)
 
 
+@pytest.mark.slow
 def test_the_settings_of_the_matrix_give_different_bits(tmp_path: Path) -> None:
     words = small(tmp_path)
     others: list[dict[str, Any]] = []
@@ -92,7 +107,7 @@ def test_a_run_killed_three_times_in_a_row_loses_nothing(tmp_path: Path, tried: 
         (ResumableTensorBoardLogger, "save"),
     ],
 )
-@pytest.mark.parametrize("fast", ["true", "false"])
+@pytest.mark.parametrize("fast", ["true", pytest.param("false", marks=pytest.mark.slow)])
 def test_a_run_killed_while_it_writes_metrics_has_every_point_once(
     fast: str, owner: type, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tried: Callable[..., None]
 ) -> None:

@@ -9,6 +9,7 @@ import torch
 from gptladder.runs.checkpoint import load_trained
 from gptladder.system.errors import UserError
 from helpers.configs import command, trained
+from helpers.processes import Warm
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,10 @@ def test_an_export_has_the_network_and_tokenizer_of_the_checkpoint(run: Path) ->
 
 def test_generate_and_evaluate_accept_an_export(run: Path) -> None:
     for script, *words in (("generate", "--tokens", "20"), ("evaluate", "--json")):
-        by_run = command(f"scripts/{script}.py", "--run", str(run), *words, cwd=run)
-        by_export = command(
-            f"scripts/{script}.py", "--checkpoint", str(run / "export/model.safetensors"), *words, cwd=run
-        )
-        assert by_export.returncode == 0, by_export.stderr
+        by_run = Warm(f"scripts/{script}.py", "--run", str(run), *words, cwd=run)
+        by_export = Warm(f"scripts/{script}.py", "--checkpoint", str(run / "export/model.safetensors"), *words, cwd=run)
+        assert by_run.end() == 0, by_run.stderr
+        assert by_export.end() == 0, by_export.stderr
         assert by_export.stdout == by_run.stdout
 
 

@@ -86,6 +86,7 @@ def test_tied_weights_are_tied_in_a_loaded_checkpoint(text: Path, tmp_path: Path
     assert result["val_loss"] == pytest.approx(loss, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_plain_loop_prints_its_exact_loss(text: Path, tmp_path: Path) -> None:
     done = command("scripts/baselines/nanogpt.py", str(text), "--max-iters=110", "--threads=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
