@@ -40,6 +40,7 @@ def test_a_rung_changes_only_its_keys(rung: str) -> None:
     current, previous = values(rung), values(below)
     changed = {key for key in current.keys() | previous.keys() if current.get(key) != previous.get(key)}
     followers = {"data.block_size"} if "model.block_size" in changed else set()
+    followers |= {"optimizer.lr"} if "rung_lr" in changed else set()
     assert changed - followers <= set(own(rung))
     # And it changes every key that it lists, but for the first GPT, which lists all switches, still off.
     if rung != "embedding":

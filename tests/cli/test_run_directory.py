@@ -11,7 +11,8 @@ import pytest
 
 from gptladder.cli import run_directory
 from gptladder.cli.command_line import CommandLine
-from gptladder.cli.run_directory import check_resumable, reserve_run_dir, resume_arguments
+from gptladder.cli.resume import check_resumable, resume_arguments
+from gptladder.cli.run_directory import reserve_run_dir
 from gptladder.runs.naming import quote_override
 from gptladder.system import signals
 from gptladder.system.errors import UserError

@@ -1,6 +1,7 @@
 """Loading runs: every run once, also if it was copied, and nothing that is not a run."""
 
 import json
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ def test_a_job_with_an_invalid_seed_is_in_the_row_of_the_other_seeds(tmp_path: P
     "result",
     [
         {"status": "excellent"},
+        {"published": {"train": 1, "val": 1, "max_abs_diff": 0, "verdict": "PERFECT"}},
+        {"step": 10**400},
+        {"val_loss": 10**20},
+        {"sample": "\ud800"},
+        {"curve": [{"step": 0, "x": reduce(lambda inner, _: [inner], range(60), 0)}]},
         {"val_loss": "low"},
         {"curve": [{"step": None}]},
         {"curve": {"step": 0}},

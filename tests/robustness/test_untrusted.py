@@ -1,5 +1,6 @@
 """Files from others may be damaged or malicious: nothing in them is executed."""
 
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -81,10 +82,40 @@ def test_a_report_reads_no_checkpoint_and_escapes_markup(run: Path, tmp_path: Pa
         {"hydra": {"callbacks": {"x": {"_target_": "os.mkdir", "path": "proof"}}}},
         {"defaults": [{"model": "gpt"}]},
         {"callbacks": {"x": [{"_target_": "${oc.env:HOME}"}]}},
+        {"rung": "${oc.env:HOME}"},
+        {"rung": "${oc.env:${rung}}"},
+        {"rung": "${oc.decode:${oc.env:HOME}}"},
+        {"run_dir": "proof"},
+        {"run_dir": "${hydra:runtime.output_dir}/../proof"},
+        {"logger": {"csv": {"_target_": "gptladder.training.loggers.ResumableCSVLogger", "run_dir": "/tmp/proof"}}},
+        {
+            "logger": {
+                "csv": {"_target_": "gptladder.training.loggers.ResumableCSVLogger", "run_dir": "${run_dir}/../x"}
+            }
+        },
+        {"callbacks": {"x": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "../proof"}}},
+        {"callbacks": {"x": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "filename": "../proof"}}},
+        {"trainer": {"profiler": {"_target_": "lightning.pytorch.profilers.PyTorchProfiler", "dirpath": "/tmp/x"}}},
     ],
-    ids=["optimizer", "through a module of ours", "hydra", "defaults", "interpolated"],
+    ids=[
+        "optimizer",
+        "through a module of ours",
+        "hydra",
+        "defaults",
+        "interpolated",
+        "environment",
+        "nested",
+        "decoded",
+        "run directory",
+        "parent of the run directory",
+        "logger",
+        "logger in a parent",
+        "checkpoints",
+        "file name",
+        "profiler",
+    ],
 )
-def test_a_recorded_config_instantiates_only_what_our_configs_do(
+def test_a_recorded_config_does_only_what_our_configs_do_and_inside_its_directory(
     change: dict[str, object], run: Path, tmp_path: Path, tried: Callable[..., None]
 ) -> None:
     path = run / ".hydra/config.yaml"
@@ -92,8 +123,42 @@ def test_a_recorded_config_instantiates_only_what_our_configs_do(
     before = contents(tmp_path)
     done = Warm("train.py", "resume=run", cwd=tmp_path)
     assert done.end() == 2, done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    (line,) = done.stderr.splitlines()
+    assert os.environ["HOME"] not in line.replace(str(tmp_path), "")
     assert contents(tmp_path) == before
+    tried(hostile_files=1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x]\nb: [*a, *a]\n",
+        "a: &a [*a]\n",
+        "[" * 100_000,
+        "a: {" * 60 + "}" * 60,
+        "a: \xff",
+        "\0",
+        "- 1\n",
+        "a: !!python/object/apply:os.mkdir [proof]\n",
+    ],
+    ids=["aliases", "an alias of itself", "deep", "deep mappings", "latin", "zero", "a list", "an object"],
+)
+@pytest.mark.parametrize("name", ["config.yaml", "hydra.yaml"])
+def test_a_damaged_config_is_refused_or_not_used(
+    name: str, text: str, run: Path, tmp_path: Path, tried: Callable[..., None]
+) -> None:
+    (run / ".hydra" / name).write_bytes(text.encode("latin-1"))
+    before = contents(run)
+    done = Warm("train.py", "resume=run", cwd=tmp_path)
+    if name == "config.yaml":
+        assert done.end() == 2, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert contents(run) == before
+    else:  # only the working directory and the choices of groups are read from it
+        assert done.end() in (0, 2), done.stderr
+        assert len(done.stderr.splitlines()) <= 1
+    report = Warm("scripts/report.py", ".", cwd=tmp_path)
+    assert report.end() == 0, report.stderr
     tried(hostile_files=1)
 
 
@@ -118,7 +183,20 @@ def test_no_url_is_fetched(words: tuple[str, ...], tmp_path: Path, tried: Callab
     tried(hostile_files=1)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"x"', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"step": 1' + b"0" * 400 + b"}",
+        b'{"a": "\\ud800"}',
+    ],
+)
 def test_a_damaged_record_is_refused_and_kept(
     content: bytes, run: Path, tmp_path: Path, tried: Callable[..., None]
 ) -> None:

@@ -71,7 +71,7 @@ def test_the_range_test_suggests_a_learning_rate_and_changes_no_weight(
     assert found["lr"] == sorted(found["lr"])
     with Image.open(tmp_path / "lr_find.png") as picture:
         assert picture.width > 300
-    assert (result["status"], result["step"]) == ("finished", 0)
+    assert (result["status"], result["step"]) == ("stopped", 0)
     again = trained(tmp_path / "again", *words, "callbacks.lr_find=null", "trainer.max_steps=1", "optimizer.lr=1e-9")
     assert result["val_loss"] == pytest.approx(again["val_loss"], abs=1e-4)
 
@@ -80,7 +80,7 @@ def test_a_run_that_does_not_improve_stops_early(tmp_path: Path) -> None:
     patience = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]
     hopeless = "callbacks.early_stopping.min_delta=1.0"
     result = trained(tmp_path / "hopeless", "model=bigram", *patience, hopeless, *FEW)
-    assert (result["status"], result["step"]) == ("finished", 4)
+    assert (result["status"], result["step"]) == ("stopped", 4)
     assert trained(tmp_path / "learning", "model=bigram", *patience, *FEW)["step"] == 8
 
 

@@ -85,7 +85,8 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     """The arguments with a directory for this run alone; after an error before the run began, it is removed again."""
     from gptladder.cli.command_line import CommandLine
     from gptladder.cli.config_errors import check_renamed
-    from gptladder.cli.run_directory import check_resumable, reserve_run_dir, resume_arguments
+    from gptladder.cli.resume import check_resumable, resume_arguments
+    from gptladder.cli.run_directory import reserve_run_dir
 
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if resumed:

@@ -1,28 +1,22 @@
-"""Run directories before the run: reserve one, release it if the run never started, or check one to resume.
+"""Run directories before the run: reserve one, and release it if the run never started.
 
 This happens before Hydra runs, because Hydra turns the errors of its own callbacks into warnings.
 """
 
 from __future__ import annotations
 
-import atexit
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from omegaconf import MISSING, OmegaConf
 
 from gptladder.cli.command_line import CommandLine
 from gptladder.runs.config_types import check_config
-from gptladder.runs.configs import flatten, load_config
-from gptladder.runs.naming import quote_override
-from gptladder.runs.old_records import is_old_config
+from gptladder.runs.configs import flatten
 from gptladder.runs.run import Run
 from gptladder.system import signals
 from gptladder.system.errors import UserError
@@ -45,66 +39,6 @@ def reserve_run_dir(line: CommandLine) -> Iterator[Path]:
             cleanup.callback(_remove_empty, created)
             cleanup.callback(_release, path)
         yield path
-
-
-def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
-    """The directory of a run to resume.
-
-    Raises:
-        UserError: there is no run, its config instantiates something that no config in ``conf`` does, or there are
-            other arguments.
-    """
-    path = Path(directory).absolute()
-    if not directory or not (path / CONFIG).is_file():
-        raise UserError(f"resume={directory} is not a run directory: there is no {CONFIG} in it")
-    if others:
-        raise UserError(f"resume={directory} uses the run's own config: leave out {' '.join(others)}")
-    _check_targets(path / CONFIG, conf)
-    return path
-
-
-def _check_targets(recorded: Path, conf: Path) -> None:
-    """Refuse a recorded config that would have Hydra instantiate, and so run, other code than our configs do."""
-    try:
-        config = load_config(recorded)
-    except (OSError, ValueError, yaml.YAMLError):
-        raise UserError(f"{recorded} cannot be read as a config: start a new run") from None
-    known = {target for path in conf.rglob("*.yaml") for target in _targets(yaml.safe_load(path.read_bytes()))}
-    foreign = sorted({str(target) for target in _targets(config)} - known)
-    if not isinstance(config, dict) or {"defaults", "hydra"} & config.keys():
-        raise UserError(f"{recorded} was not written by train.py: start a new run")
-    if foreign:
-        raise UserError(f"refusing to instantiate {foreign[0]} from {recorded}: no config in {conf.name}/ names it")
-
-
-def _targets(node: Any) -> Iterator[Any]:
-    """Every ``_target_`` in a config."""
-    if isinstance(node, dict):
-        yield from (value for key, value in node.items() if key == "_target_")
-    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _targets(part)
-
-
-def resume_arguments(path: Path) -> list[str]:
-    """The arguments that resume the run in ``path`` from its recorded config."""
-    cwd = _original_cwd(path)
-    if cwd.is_dir():
-        os.chdir(cwd)  # data.path may be relative to it
-    recorded_config = path / CONFIG
-    if is_old_config(yaml.safe_load(recorded_config.read_bytes())):  # the directory itself stays as it is
-        upgraded = Path(tempfile.mkdtemp(prefix="gpt-ladder-"))
-        atexit.register(shutil.rmtree, upgraded, ignore_errors=True)
-        OmegaConf.save(load_config(recorded_config), upgraded / "config.yaml")
-        recorded_config = upgraded / "config.yaml"
-    # Hydra composes the recorded config like any other; its own settings are not part of it. Nothing is recorded
-    # again, so that a run that is refused stays as it was.
-    settings = [
-        f"hydra.run.dir={quote_override(str(path))}",
-        "hydra.output_subdir=null",
-        "hydra/job_logging=none",
-        "hydra/hydra_logging=none",
-    ]
-    return ["--config-path", str(recorded_config.parent), "--config-name", "config", *settings]
 
 
 def _requested_dir(line: CommandLine) -> Path:
@@ -177,10 +111,3 @@ def _occupied_message(path: Path) -> str:
         f"hydra.run.dir={path} is reserved by another run, or by one that was killed: "
         "choose another directory, or delete this one"
     )
-
-
-def _original_cwd(path: Path) -> Path:
-    try:
-        return Path(OmegaConf.load(path / ".hydra/hydra.yaml").hydra.runtime.cwd)
-    except (OSError, AttributeError):
-        return Path.cwd()

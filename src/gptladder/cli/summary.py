@@ -27,12 +27,13 @@ def summary(result: dict[str, Any], path: Path) -> RenderableType:
 def summary_line(result: dict[str, Any]) -> Text:
     """A run in one line: ``multihead seed 1337   train 2.2440   val 2.2609   14.2 s   MATCH``."""
     verdict = (result["published"] or {}).get("verdict", "")
+    ending = f"stopped at step {result['step']:,}" if result.get("stopped_by") else verdict
     return Text.assemble(
         (f"{result['model']:<12}", "bold"),
         f"seed {result['seed']}   ",
         _losses(result["train_estimate"], result["val_estimate"]),
         f"   {result['wall_seconds']:.1f} s   ",
-        (verdict, COLOURS.get(verdict, "")),
+        (ending, COLOURS.get(ending, "")),
     )
 
 
@@ -45,7 +46,11 @@ def summary_panel(result: dict[str, Any], path: Path) -> Panel:
     for name, value in (*_rows(result), ("run", Text(str(shown), overflow="fold"))):
         table.add_row(name, value)
     command = Text(shlex.join(["tensorboard", "--logdir", str(shown)]), style="cyan", overflow="fold")
-    body = Group(table, Text(), Text(result["sample"].strip("\n"), style="italic"), Text(), command)
+    commands = [command]
+    if result.get("stopped_by") and result["step"]:
+        resume = shlex.join(["python", "train.py", f"resume={shown}"])
+        commands.append(Text(resume, style="cyan", overflow="fold"))
+    body = Group(table, Text(), Text(result["sample"].strip("\n"), style="italic"), Text(), *commands)
     return Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)
 
 
@@ -54,6 +59,8 @@ def _rows(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
     yield "parameters", Text(f"{result['params']:,}")
     speed = f"   {result['tokens']:,} tokens, {rate:,} tokens/s" if rate else "   no steps taken"
     yield "steps", Text(f"{result['step']:,}{speed}")
+    if result.get("stopped_by"):
+        yield "", Text.assemble(("stopped early", "bold yellow"), f"   {result['stopped_by']}")
     yield "estimate", _losses(result["train_estimate"], result["val_estimate"])
     yield from _published(result)
     bits = f"{result['val_bits_per_char']:.4f} bits per character"

@@ -188,6 +188,17 @@ class TextDataModule(L.LightningDataModule):
             self.estimate_generator.set_state(state_dict["estimate"])
 
 
+def text_files(path: str | None, **options: Any) -> TextDataModule:
+    """A ``TextDataModule`` that does not fall back to Tiny Shakespeare.
+
+    Raises:
+        UserError: there is no path.
+    """
+    if not path:
+        raise UserError(f"data=text data.path={'null' if path is None else ''}: give data.path=FILE a text")
+    return TextDataModule(path=path, **options)
+
+
 def _check_counts(**counts: int) -> None:
     for key, number in counts.items():
         if type(number) is not int or number < 1:

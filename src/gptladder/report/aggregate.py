@@ -14,7 +14,7 @@ from gptladder.report.load_runs import RunRecord
 from gptladder.report.statistics import Mean, PairedDifference, correct_p_values
 from gptladder.runs.configs import CONF, sorted_by_inheritance
 from gptladder.runs.naming import job_name
-from gptladder.runs.published import SO_FAR
+from gptladder.runs.published import VERDICTS
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Row:
 
     @cached_property
     def finished(self) -> tuple[RunRecord, ...]:
-        return tuple(run for run in self.runs if run.status == "finished")
+        """The runs that ended as their configs say: at the last step, or where early stopping or a limit ended them."""
+        return tuple(run for run in self.runs if run.status in ("finished", "stopped"))
 
     @property
     def representative(self) -> tuple[RunRecord, ...]:
@@ -57,12 +58,12 @@ class Row:
     @property
     def status(self) -> str:
         """The verdict over the finished runs, and the number of others by status."""
-        verdict = next((verdict for verdict in ("DRIFT", SO_FAR, "MATCH") if verdict in self.verdicts), "finished")
-        others = Counter(run.status.upper() for run in self.runs if run not in self.finished)
-        if not self.finished and len(others) == 1:
+        verdict = next((verdict for verdict in VERDICTS if verdict in self.verdicts), "finished")
+        others = Counter(run.status.upper() for run in self.runs if run.status != "finished")
+        if others.total() == len(self.runs) and len(others) == 1:
             return next(iter(others))
         counted = [f"{n} of {len(self.runs)} {status}" for status, n in sorted(others.items())]
-        return ", ".join([verdict, *counted] if self.finished else counted)
+        return ", ".join([verdict, *counted] if others.total() < len(self.runs) else counted)
 
     @property
     def published(self) -> tuple[float, float] | None:

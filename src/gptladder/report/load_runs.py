@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -14,21 +13,28 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-import yaml
-
-from gptladder.runs.configs import YAML_LOADER, describe_run
+from gptladder.runs.configs import describe_run
 from gptladder.runs.naming import LAUNCH_KEYS, job_name
 from gptladder.runs.old_records import RENAMED_VALUES
+from gptladder.runs.published import VERDICTS
 from gptladder.runs.run import is_locked
+from gptladder.system.records import read_json, read_yaml
 
 SKIPPED_DIRECTORIES = {"tensorboard", "checkpoints", ".hydra"}  # what a run writes contains no other runs
-STATUSES = ("finished", "running", "interrupted", "failed", "pending")  # of two records of one run the first wins
+STATUSES = (
+    "finished",
+    "stopped",
+    "running",
+    "interrupted",
+    "failed",
+    "pending",
+)  # of two records of one run the first wins
 NUMBERS = (
     "job", "step", "params", "train_estimate", "val_estimate", "val_loss", "val_bits_per_char", "tokens",
     "wall_seconds", "tokens_per_second",
 )  # fmt: skip
 CURVE_METRICS = ("train_estimate", "val_estimate", "val_loss")
-TEXTS = ("model", "error", "sample", "command", "config_hash", "description")
+TEXTS = ("model", "error", "stopped_by", "sample", "command", "config_hash", "description")
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def _run_directories(directory: Path) -> Iterator[Path]:
 
 
 def _read_record(path: Path) -> RunRecord:
-    result = json.loads((path / "result.json").read_text(encoding="utf-8"))
+    result = read_json(path / "result.json")
     _check_result(result)
     status = result["status"]
     if status == "running" and not is_locked(path):
@@ -179,6 +185,8 @@ def _check_result(result: Any) -> None:
     if published:
         published = {"worst_abs_diff": 0, "tolerance": 0} | published  # which version 0.1 did not record
         _check_types(published, ("train", "val", "max_abs_diff", "worst_abs_diff", "tolerance"), int | float)
+        if str(published.get("verdict")) not in VERDICTS:
+            raise ValueError(f"verdict is {published.get('verdict')!r:.40}")
 
 
 def _check_types(record: dict[str, Any], keys: Iterable[str], types: UnionType | type) -> None:
@@ -189,9 +197,8 @@ def _check_types(record: dict[str, Any], keys: Iterable[str], types: UnionType |
 
 def _read_yaml(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
-            return yaml.load(file, YAML_LOADER)
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_yaml(path)
+    except (OSError, ValueError):
         return None
 
 

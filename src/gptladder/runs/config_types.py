@@ -11,10 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from gptladder.runs.configs import CONF, YAML_LOADER, flatten
+from gptladder.runs.configs import CONF, flatten
 from gptladder.system.errors import UserError
+from gptladder.system.records import parse_yaml
 
 # Groups that a run cannot do without, and what to use instead of removing them.
 REQUIRED = {
@@ -28,6 +27,8 @@ REQUIRED = {
     "logger": "use logger=none",
     "callbacks": "remove single ones, such as ~callbacks.samples",
 }
+
+LEARNING_RATES = ("rung_lr", "optimizer.lr")
 
 # Keys that take more than ``conf/`` shows: Lightning's words for devices.
 UNCHECKED = {"hardware.devices"}
@@ -51,22 +52,24 @@ def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
         node = config.get(group)
         if not isinstance(node, Mapping) or not ("_target_" in node or names_no_class):
             raise UserError(f"a run needs {group}: {remedy}")
-    examples = _examples(conf)
-    for key, value in flatten(config):
+    examples, values = _examples(conf), dict(flatten(config))
+    for key, value in values.items():
         known = examples.get(key, [])
         if (
             not known
-            or key in ("seed", "optimizer.lr", *UNCHECKED)
+            or key in ("seed", *LEARNING_RATES, *UNCHECKED)
             or _is_open(value)
             or any(_fits(value, example) for example in known)
         ):
             continue
         raise UserError(f"{key}={value} must be {_describe(known)}")
-    seed, lr = config.get("seed"), config["optimizer"].get("lr")
+    seed = config.get("seed")
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise UserError(f"seed={seed} must be an integer in [0, 2**63)")
-    if type(lr) not in (int, float) or not 0 < lr < math.inf:
-        raise UserError(f"optimizer.lr={lr} must be a number above 0, such as 1e-3")
+    for key in LEARNING_RATES:
+        lr: Any = values.get(key, 1e-3 if key == "rung_lr" else None)
+        if not _is_open(lr) and (type(lr) not in (int, float) or not 0 < lr < math.inf):
+            raise UserError(f"{key}={lr} must be a number above 0, such as 1e-3")
 
 
 def _fits(value: Any, example: Any) -> bool:
@@ -98,7 +101,7 @@ def _examples(conf: Path) -> dict[str, list[Any]]:
         text = path.read_text(encoding="utf-8")
         group = path.parent.relative_to(conf)
         prefix = "" if "@package _global_" in text or group == Path() else f"{group.as_posix()}."
-        for key, value in flatten(yaml.load(text, Loader=YAML_LOADER) or {}, prefix):
+        for key, value in flatten(parse_yaml(text) or {}, prefix):
             if not _is_open(value) and not key.endswith("defaults"):
                 values.setdefault(key, []).append(_number(value))
     return {

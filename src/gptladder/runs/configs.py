@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from gptladder.runs.old_records import RENAMED_VALUES, is_old_config, upgrade_config
+from gptladder.system.files import atomic_write
+from gptladder.system.records import read_yaml
 
-# OmegaConf parses in Python and takes 15 ms per config; what Hydra wrote is plain YAML.
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# How a config names the run directory, which Hydra chooses.
+RUN_DIR = "${hydra:runtime.output_dir}"
+# References to other keys of a config, and to the run directory.
+_INSIDE = re.compile(r"\$\{\.*[\w.\[\]]+\}|" + re.escape(RUN_DIR))
 
 # Where a checkout keeps its configs.
 CONF = Path(__file__).parents[3] / "conf"
@@ -56,13 +61,12 @@ def describe_run(rung: str, choices: Mapping[str, Any], conf: Path = CONF) -> st
 def recorded_choices(run_dir: Path) -> dict[str, Any]:
     """The choice of every config group of a run, as Hydra recorded it; empty without such a record."""
     try:
-        recorded = yaml.load((run_dir / ".hydra" / "hydra.yaml").read_bytes(), Loader=YAML_LOADER)
-        choices = recorded["hydra"]["runtime"]["choices"]
-    except (OSError, yaml.YAMLError, LookupError, TypeError):
+        choices = read_yaml(run_dir / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["choices"].items()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
     return {
         str(group): RENAMED_VALUES.get((str(group), choice), choice)
-        for group, choice in choices.items()
+        for group, choice in choices
         if "/" not in str(group)
     }
 
@@ -76,13 +80,46 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
+def reads_surroundings(value: Any) -> bool:
+    """Whether a value of a config comes from outside of it: from the environment, the clock or another resolver."""
+    return "${" in _INSIDE.sub("", str(value))
+
+
+def record_resolved(run_dir: Path, resolved: Mapping[str, Any]) -> None:
+    """Replace values from outside the config in ``.hydra/config.yaml``, so that a resumed run has the same ones.
+
+    References to other keys stay, and so does the run directory, which may be moved.
+    """
+    path = run_dir / ".hydra" / "config.yaml"
+    if not path.exists():
+        return
+    config = read_yaml(path)
+    outside = [key for key, value in flatten(config) if reads_surroundings(value)]
+    for key in outside:
+        *parents, name = key.split(".")
+        target, source = config, resolved
+        for parent in parents:
+            target, source = target[parent], source[parent]
+        target[name] = _escaped(source[name])
+    if outside:
+        with atomic_write(path) as file:
+            file.write(OmegaConf.to_yaml(config).encode())
+
+
+def _escaped(value: Any) -> Any:
+    """A resolved value whose text is not taken for an interpolation."""
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
+
+
 def load_config(path: Path) -> dict[str, Any]:
     """A recorded config as it stands, unresolved, under today's names.
 
     Raises:
-        OSError, ValueError, yaml.YAMLError: it cannot be read as a config.
+        OSError, ValueError: it cannot be read as a config.
     """
-    config = yaml.load(path.read_bytes(), Loader=YAML_LOADER)
+    config = read_yaml(path)
     if not isinstance(config, dict):
         raise ValueError(f"{path} is not a config")
     return upgrade_config(config) if is_old_config(config) else config

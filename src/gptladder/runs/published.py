@@ -16,6 +16,7 @@ GPT_TOLERANCE, GPT_LAST_TOLERANCE = 0.05, 0.03
 PRINTED = 0.5e-4 + 1e-6
 
 SO_FAR = "matches so far"
+VERDICTS = ("DRIFT", SO_FAR, "MATCH")  # of several runs, the first that one of them has
 
 Tolerances = dict[int, tuple[float, float]]  # by step: of the train and of the val estimate
 

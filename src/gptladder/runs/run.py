@@ -21,9 +21,13 @@ from filelock import FileLock, Timeout
 from gptladder import __version__
 from gptladder.system.errors import RunConflictError, RunLockedError, UserError, find_user_error
 from gptladder.system.files import atomic_write, remove_stale_files
+from gptladder.system.records import read_json
 
 # Seconds to wait for the lock of a directory: `is_locked` of another process holds it for a moment.
 LOCK_TIMEOUT = 1.0
+
+# How the reason begins that is recorded for a run that early stopping ended.
+EARLY_STOPPING = "early stopping"
 
 # The environment variable that holds the command as the user typed it, also for the workers of a sweep.
 COMMAND = "GPTLADDER_COMMAND"
@@ -44,11 +48,11 @@ class Run:
     def read(path: Path) -> dict[str, Any]:
         """The content of ``result.json``; empty where there is none yet."""
         try:
-            result = json.loads((path / "result.json").read_text())
+            result = read_json(path / "result.json")
         except FileNotFoundError:
             return {}
-        except ValueError:
-            result = None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}/result.json is not a run result ({error}): move the directory away") from None
         if not isinstance(result, dict):
             raise UserError(f"{path}/result.json is not a run result: move the directory away")
         return result
@@ -65,7 +69,14 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Whether the last step was reached and evaluated."""
         return self.result.get("status") == "finished"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the config asks for no further step: it finished, or its early stopping ended it."""
+        stopped_early = str(self.result.get("stopped_by")).startswith(EARLY_STOPPING)
+        return self.finished or (self.result.get("status") == "stopped" and stopped_early)
 
     @property
     def status(self) -> str:
@@ -97,7 +108,7 @@ class Run:
             remove_stale_files(self.path)
             remove_stale_files(self.checkpoints)
         self.started = True
-        self.write(status="running", error=None, **identity, **_environment())
+        self.write(status="running", error=None, stopped_by=None, **identity, **_environment())
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -157,9 +168,9 @@ class Run:
                 self._end(*_failure_status(error))
             raise
 
-    def finish(self, **outcome: Any) -> None:
-        """Record the outcome of a run that reached its last step."""
-        self._end("finished", None, **outcome)
+    def finish(self, *, stopped_by: str | None, **outcome: Any) -> None:
+        """Record the outcome of a run that reached its last step, or what stopped it before."""
+        self._end("finished" if stopped_by is None else "stopped", None, stopped_by=stopped_by, **outcome)
 
     def _end(self, status: str, error: str | None, **outcome: Any) -> None:
         wall_seconds = self._seconds_before + time.perf_counter() - self._started_at

@@ -22,6 +22,7 @@ from gptladder.system.errors import RunLockedError, SweepError, UserError
 # The parts of a config from which a run's identity is computed; the rest may change between two launches of a sweep.
 IDENTITY_KEYS = (
     "seed",
+    "rung_lr",
     "evaluate_first",
     "tokenizer",
     "data",
@@ -31,6 +32,10 @@ IDENTITY_KEYS = (
     "trainer",
     "hardware",
 )
+
+
+# The statuses of jobs that have a result; a stopped one ended where its config says, at a time limit for example.
+ENDED = ("finished", "stopped")
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Job:
         if fresh:
             _clear(self.directory)
         run = Run(self.directory)
-        if run.finished:
+        if run.complete:
             self._check_same()
             run.write(job=self.number)
             return False
@@ -148,7 +153,7 @@ def collect_results(jobs: list[Job]) -> list[dict[str, Any]]:
 def unfinished(jobs: list[Job]) -> str:
     """One line per job that did not finish, with its status and error; empty if all did."""
     runs = [Run(job.directory) for job in jobs]
-    left = [f"  {run.path}: {run.status}{_reason(run.result)}" for run in runs if not run.finished]
+    left = [f"  {run.path}: {run.status}{_reason(run.result)}" for run in runs if run.status not in ENDED]
     if not left:
         return ""
     return f"{len(left)} of {len(jobs)} jobs did not finish (run the same command again to resume):\n" + "\n".join(left)

@@ -117,15 +117,15 @@ def build_trainer(
     hardware.configure(module.net)
     accumulate = cfg.trainer.accumulate_grad_batches
     tokens_per_step = cfg.data.batch_size * accumulate * cfg.model.block_size
-    all_callbacks = [*filter(None, instantiate(cfg.callbacks).values()), *callbacks]
+    all_callbacks = [*filter(None, instantiate(cfg.callbacks, _convert_="all").values()), *callbacks]
     _check_callbacks(all_callbacks)
     try:
-        trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True)(
+        trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
             **hardware.trainer_kwargs(),
             val_check_interval=cfg.trainer.val_check_interval
             * accumulate,  # Lightning counts batches, the config steps
             callbacks=[ResultWriter(run, tokens_per_step=tokens_per_step), NonFiniteGuard(), *all_callbacks],
-            logger=list(instantiate(cfg.logger).values()),
+            logger=list(instantiate(cfg.logger, _convert_="all").values()),
             plugins=[AtomicCheckpointIO()],
             default_root_dir=run.path,
         )
@@ -149,6 +149,9 @@ def check_step_counts(cfg: DictConfig) -> None:
     for key in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
         if type(cfg.trainer[key]) is not int or cfg.trainer[key] < 1:
             raise UserError(f"trainer.{key}={cfg.trainer[key]} must be an integer >= 1")
+    for key in ("max_epochs", "limit_train_batches"):
+        if cfg.trainer.get(key) == 0:
+            raise UserError(f"trainer.{key}=0 leaves nothing to train: leave it out")
 
 
 def _check_arguments(cfg: DictConfig) -> None:

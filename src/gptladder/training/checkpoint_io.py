@@ -33,6 +33,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Read plain containers and tensors only, also those of version 0.1, and of a run that was moved since."""
         checkpoint, directory = read_checkpoint(path), Path(path).parent
+        checkpoint.get("callbacks", {}).pop("Timer", None)  # trainer.max_time is the time of one start
         for state in checkpoint.get("callbacks", {}).values():
             old = state.get("dirpath") if isinstance(state, dict) else None
             if isinstance(old, str) and Path(old).name == directory.name:  # else a directory outside the run

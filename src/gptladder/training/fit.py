@@ -1,4 +1,4 @@
-"""The training of a run, from where it stands to its last step."""
+"""The training of a run, from where it stands to its last step, or to where something stops it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from gptladder.data.datamodule import TextDataModule
 from gptladder.evaluation.loss import bits_per_char
 from gptladder.model.gpt import count_parameters
 from gptladder.runs.checkpoint import read_checkpoint
-from gptladder.runs.configs import describe_run
+from gptladder.runs.configs import describe_run, record_resolved
 from gptladder.runs.identity import config_hash, diff_identity, recipe
 from gptladder.runs.published import compare
-from gptladder.runs.run import Run
+from gptladder.runs.run import Run, is_first_process
 from gptladder.system import signals
 from gptladder.system.errors import RunConflictError
 from gptladder.training import speed
 from gptladder.training.callbacks.text_samples import sample
 from gptladder.training.lightning_module import LanguageModel
+from gptladder.training.stop_reason import stop_reason
 
 SAMPLE_TOKENS = 300
 
 
 def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Run) -> None:
-    """Train from where the run stands to its last step, and record the result; a finished run stays as it is.
+    """Train from where the run stands, and record the result; a finished run stays as it is.
 
     Raises:
         RunConflictError: the run was started with another text, tokenizer, split, protocol or architecture.
@@ -39,6 +40,8 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
     if run.finished:
         return
     config = module.metadata["config"]
+    if is_first_process():
+        record_resolved(run.path, config)
     run.start(
         model=config["rung"],
         seed=config["seed"],
@@ -53,12 +56,24 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
     if run.last_checkpoint is None and config.get("evaluate_first", True):
         trainer.validate(module, data, verbose=False)
     trainer.fit(module, data, ckpt_path=run.last_checkpoint, weights_only=True)
+    _save_last_step(trainer, module, data, run)
     module.eval()
     run.finish(
+        stopped_by=stop_reason(trainer),
         val_bits_per_char=bits_per_char(run.result["val_loss"], tokens_per_char=data.tokens_per_char),
         published=compare(config["rung"], recipe(config, data.corpus_sha256), run.result["curve"]),
         sample=sample(module, data, SAMPLE_TOKENS),
     )
+
+
+def _save_last_step(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Run) -> None:
+    """Evaluate and save where the training ended, unless that was done: Lightning may end between two evaluations."""
+    step = trainer.global_step
+    if not run.result.get("curve") or run.result["curve"][-1]["step"] != step:
+        trainer.validate(module, data, verbose=False)
+    last = run.last_checkpoint
+    if step and (last is None or read_checkpoint(last)["global_step"] != step):
+        trainer.save_checkpoint(run.checkpoints / "last.ckpt", weights_only=False)
 
 
 def _check_resumable(metadata: dict[str, Any], checkpoint: Path) -> None:
