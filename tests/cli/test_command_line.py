@@ -9,6 +9,7 @@ import pytest
 from gptladder.cli.command_line import CommandLine
 from gptladder.system.errors import UserError
 from helpers.configs import CONF, command
+from helpers.processes import Warm
 
 FEW = ("trainer.max_steps=2", "data.estimate_batches=1", "~callbacks.samples", "logger=none")
 
@@ -38,7 +39,9 @@ def write_experiment(directory: Path, name: str, text: str = "seed: 5") -> None:
 )
 def test_every_kind_of_sweep_has_our_sweeper(arguments: list[str]) -> None:
     assert line(*arguments).is_sweep
-    assert line(*arguments).sweep_overrides == ["hydra.mode=MULTIRUN", "hydra/sweeper=ladder"]
+    words = line(*arguments).sweep_arguments()
+    assert words[-1] == "hydra/sweeper=ladder"
+    assert {"-m", "--multirun"} & set(words)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +53,11 @@ def test_any_other_command_is_a_single_run(arguments: list[str]) -> None:
 
 def test_an_experiment_may_choose_another_sweeper() -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")  # pip install -e ".[search]"
-    assert line("experiment=search").sweep_overrides == ["hydra.mode=MULTIRUN"]
+    assert line("experiment=search").sweep_arguments() == ["--multirun", "experiment=search"]
 
 
 def test_a_sweeper_on_the_command_line_is_kept() -> None:
-    assert line("-m", "hydra/sweeper=basic").sweep_overrides == ["hydra.mode=MULTIRUN"]
+    assert line("-m", "hydra/sweeper=basic").sweep_arguments() == ["-m", "hydra/sweeper=basic"]
 
 
 @pytest.mark.parametrize("option", ["--config-dir", "searchpath"])
@@ -62,7 +65,93 @@ def test_an_experiment_of_the_user_is_found_and_has_our_sweeper(option: str, tmp
     write_experiment(tmp_path, "mine", "sweep: mine\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '1,2'}}}")
     where = ["--config-dir", str(tmp_path)] if option == "--config-dir" else [f"hydra.searchpath=[file://{tmp_path}]"]
     assert line(*where, "experiment=mine").is_sweep
-    assert line(*where, "experiment=mine").sweep_overrides == ["hydra.mode=MULTIRUN", "hydra/sweeper=ladder"]
+    assert line(*where, "experiment=mine").sweep_arguments()[-1] == "hydra/sweeper=ladder"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["hydra.output_subdir=null"], "hydra.output_subdir=None is not possible here"),
+        (["-m", "hydra.output_subdir=x"], "hydra.output_subdir=x is not possible here"),
+        (["hydra.job.chdir=true"], "hydra.job.chdir=True is not possible here"),
+        (["-m", "hydra.sweep.subdir=x", "seed=1,2"], "jobs are named by their overrides"),
+        (["-m", "sweep=/abs/path"], "use hydra.sweep.dir=/abs/path"),
+        (["-m", "sweep=../x"], "use hydra.sweep.dir=../x"),
+    ],
+    ids=" ".join,
+)
+def test_a_setting_of_hydra_that_runs_rely_on_is_kept(arguments: list[str], words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        line(*arguments).check_settings()
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-m", "seed=1,2"], ["hydra.job.chdir=false"], ["-m", "sweep=a/b"]], ids=str)
+def test_other_settings_are_accepted(arguments: list[str]) -> None:
+    line(*arguments).check_settings()
+
+
+def test_a_setting_in_a_config_of_the_user_is_checked_too(tmp_path: Path) -> None:
+    write_experiment(tmp_path, "mine", "hydra: {output_subdir: null}")
+    with pytest.raises(UserError, match="output_subdir"):
+        line("--config-dir", str(tmp_path), "experiment=mine").check_settings()
+
+
+def test_a_key_that_only_the_swept_rungs_have_is_given_to_each_job() -> None:
+    words = line("-m", "model=multihead,dropout", "model.n_embd=16", "seed=3").sweep_arguments()
+    assert words[1:3] == ["model=multihead,dropout", "model.n_embd=choice(16)"]
+    assert "seed=3" in words
+    plain = line("-m", "model=bigram,multihead", "optimizer.lr=0.1").sweep_arguments()
+    assert "optimizer.lr=0.1" in plain
+
+
+def test_a_mistake_in_a_sweep_names_the_key_and_not_another(tmp_path: Path) -> None:
+    for words, message in (
+        (["experiment=ladder", "seed=1,2", "modle=bigram"], "modle is not a key of the config: did you mean model?"),
+        (["-m", "model=multihead,dropout", "model.n_embdd=16"], "model.n_embdd is not a key of the config"),
+    ):
+        done = Warm("train.py", *words, cwd=tmp_path)
+        assert done.end() == 2
+        (error,) = done.stderr.splitlines()
+        assert message in error
+
+
+def test_the_run_directory_may_refer_to_hydras_own_values(tmp_path: Path) -> None:
+    where = "hydra.run.dir=${hydra:runtime.choices.model}/${hydra.job.override_dirname}"
+    done = Warm("train.py", where, "seed=5", *FEW, cwd=tmp_path)
+    assert done.end() == 0, done.stderr
+    (run,) = (path.parent for path in tmp_path.glob("bigram/*/result.json"))
+    assert "seed=5" in run.name
+    assert "run_dir" not in run.name
+
+
+@pytest.mark.parametrize("words", [["--cfg", "job", "-m"], ["--run", "-m"], ["--cfg", "job", "--info"]], ids=" ".join)
+def test_options_that_exclude_each_other_are_one_line(words: list[str], tmp_path: Path) -> None:
+    done = Warm("train.py", *words, cwd=tmp_path)
+    assert done.end() == 2
+    (error,) = done.stderr.splitlines()
+    assert "exclude each other" in error
+
+
+def test_hydra_verbose_shows_what_libraries_log(tmp_path: Path) -> None:
+    silent, verbose = (Warm("train.py", *words, *FEW, cwd=tmp_path) for words in ([], ["hydra.verbose=true"]))
+    assert (silent.end(), verbose.end()) == (0, 0)
+    assert len(verbose.stdout.splitlines()) > len(silent.stdout.splitlines())
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_output_that_is_not_utf_8_fails_no_command(encoding: str, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("— naïve ☃ 漢字 " * 60, encoding="utf-8")
+    words = ("data=text", f"data.path={text}", "hydra.run.dir=r", *FEW)
+    for command_words in (
+        ("train.py", *words),
+        ("scripts/report.py", "r"),
+        ("scripts/generate.py", "--run", "r", "--tokens", "40"),
+        ("train.py", "-m", *words[:2], "seed=1", *FEW),
+    ):
+        done = command(*command_words, cwd=tmp_path, PYTHONIOENCODING=encoding)
+        assert done.returncode == 0, done.stderr
 
 
 def test_sweeps_of_sweeps_are_refused() -> None:
@@ -72,7 +161,7 @@ def test_sweeps_of_sweeps_are_refused() -> None:
 
 
 def test_overrides_may_come_before_options() -> None:
-    assert line("seed=9", "-cn", "train").arguments("a=b") == ["-cn", "train", "seed=9", "a=b"]
+    assert line("seed=9", "-cn", "train").run_arguments(Path("r")) == ["-cn", "train", "seed=9", "hydra.run.dir='r'"]
 
 
 @pytest.mark.parametrize("options", [["-cn", "train"], ["--config-name=train"], ["--run"]])

@@ -42,12 +42,31 @@ def test_an_unknown_choice_names_the_nearest_one(group: str, tmp_path: Path) -> 
         ("data.pth=x", "did you mean data.path?"),
         ("zzzzzz=1", "there are ablation, callbacks, data, "),
         ("model.n_head=2", "does not exist for this rung: use a GPT rung"),
+        ("model.activation=gelu", "does not exist for this rung: use a GPT rung"),
+        ("lr=0.1", "did you mean optimizer.lr?"),
+        ("max_steps=5", "did you mean trainer.max_steps?"),
+        ("n_layer=2", "did you mean model.n_layer?"),
+        ("trainer.val_check_intervall=5", "did you mean trainer.val_check_interval?"),
+        ("trainer.max_time=00:00:01:00", "is not in the config yet: add it with +trainer.max_time=..."),
+        ("trainer.max_tim=00:00:01:00", "did you mean +trainer.max_time?"),
+        ("optimizer.amsgrad=true", "add it with +optimizer.amsgrad=..."),
+        ("optimizer.amsgrd=true", "did you mean +optimizer.amsgrad?"),
+        ("callbacks.best.mode=max", "add it with +callbacks.best.mode=..."),
+        ("callbacks.early_stopping.patience=3", "use callbacks=early_stopping"),
+        ("scheduler.warmup_steps=3", "use scheduler=cosine"),
+        ("tokenizer.vocab_size=300", "use tokenizer=bpe"),
+        ("callbacks.bst=null", "did you mean callbacks.best"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_one(override: str, nearest: str, tmp_path: Path) -> None:
     message = message_for(tmp_path / "run", override)
     assert message.startswith(override.partition("=")[0])
     assert nearest in message
+
+
+def test_a_plus_before_a_key_that_is_there_is_one_too_many(tmp_path: Path) -> None:
+    message = message_for(tmp_path / "run", "+trainer.max_epochs=3")
+    assert message == "trainer.max_epochs is in the config already: leave out the +"
 
 
 def test_a_new_entry_of_a_mapping_needs_two_plus_signs(tmp_path: Path) -> None:
@@ -130,7 +149,7 @@ def test_missing_hardware_is_a_user_error(hardware: str, tmp_path: Path, monkeyp
     [
         (["model=multihead", "model.n_embd=30"], "model.n_embd=30 is not divisible by model.n_head=4: use n_embd=28"),
         (["+model.depth=3"], "unexpected keyword argument 'depth'"),
-        (["~hardware.devices"], "'devices' (the key is in hardware)"),
+        (["~hardware.devices"], "hardware: Hardware.__init__() missing 1 required keyword-only argument: 'devices'"),
         (["~seed"], "'seed' not found"),
         (["data.path=${nothing}"], "'nothing' not found: give data.path a value"),
         (["model=3"], "name of one of its choices"),

@@ -63,6 +63,7 @@ def command(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
+        errors="replace",
         timeout=300,
     )
 

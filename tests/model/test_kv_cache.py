@@ -16,10 +16,10 @@ VOCAB = 11
 MODERN = [
     "model=layernorm",
     "model.positions=false",
-    "+model.rope=true",
-    "+model.qk_norm=true",
-    "+model.n_prev_tokens=2",
-    "+model.bigram_embedding=true",
+    "model.rope=true",
+    "model.qk_norm=true",
+    "model.n_prev_tokens=2",
+    "model.bigram_embedding=true",
 ]
 NETS = {
     **{rung: [f"model={rung}"] for rung in RUNGS if rung != "bigram"},

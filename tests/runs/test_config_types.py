@@ -48,7 +48,7 @@ def test_every_choice_has_the_types_of_its_keys(group: str, choice: str) -> None
         *((f"model.residual={value}", "true or false") for value in ("no", "off", "None", "null", "0", "1", "[]")),
         *((f"{key}=no", "true or false") for key in ("fresh", "plan", "evaluate_first", "hardware.compile")),
         ("model.scale=yes", "true or false"),
-        ("+model.bias=off", "true or false"),
+        ("model.bias=off", "true or false"),
         ("optimizer.fused=no", "true or false"),
         ("callbacks.best.save_weights_only=no", "true or false"),
         ("model.n_layer=three", "an integer"),

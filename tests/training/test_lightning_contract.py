@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch.tuner import Tuner
 from torch import Tensor
 
 from gptladder.data.datamodule import TextDataModule
@@ -155,7 +157,8 @@ def test_a_callback_of_lightning_works_or_is_refused_with_one_line(
     if name == "LearningRateMonitor":
         assert "lr-AdamW" in metrics
     if name == "ModelCheckpoint":
-        assert len(list((tmp_path / "run").rglob("*step=*.ckpt"))) == N_STEPS // 2
+        names = {path.name for path in (tmp_path / "run").rglob("*step=*.ckpt")}
+        assert names == {f"epoch=0-step={step}.ckpt" for step in (2, 4, 6)}
     if name == "EMAWeightAveraging":
         assert callback._average_model is not None
         assert callback._average_model.n_averaged > N_STEPS - 2
@@ -249,6 +252,56 @@ def test_module_and_data_module_can_be_copied_and_pickled(net: torch.nn.Module, 
     assert first[0].shape == (32, 8)
 
 
+class LogOften(L.Callback):
+    """A user's callback that logs metrics of its own."""
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pl_module.log("mine/evaluation", float(trainer.global_step))
+
+
+class LogSteps(LogOften):
+    """The same, at every step too."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        pl_module.log("mine/step", float(trainer.global_step))
+
+
+def logged(run_dir: Path, name: str) -> list[tuple[int, float]]:
+    rows = [line.split(",") for line in (run_dir / "metrics.csv").read_text().splitlines()[1:]]
+    return [(int(step), float(value)) for step, metric, value in rows if metric == name]
+
+
+def test_what_others_log_is_recorded_as_lightning_records_it(text: Path, tmp_path: Path) -> None:
+    fast, _ = run_with(text, tmp_path / "fast", callback=LogOften())
+    plain, _ = run_with(text, tmp_path / "plain", "trainer.log_every_n_steps=1", callback=LogSteps())
+    assert (chosen_path(fast), chosen_path(plain)) == ("fast", "plain")
+    # In a training Lightning counts one step less.
+    expected = [(0, 0.0), (2, 3.0), (5, 6.0)]
+    assert logged(tmp_path / "fast", "mine/evaluation") == logged(tmp_path / "plain", "mine/evaluation") == expected
+    assert logged(tmp_path / "plain", "mine/step") == [(step - 1, float(step)) for step in range(1, N_STEPS + 1)]
+
+
+def test_clipping_by_value_clips_by_value(text: Path, tmp_path: Path) -> None:
+    clip = "trainer.gradient_clip_val=1e-4"
+    seen: dict[str, float] = {}
+
+    class LargestGradient(L.Callback):
+        def on_before_zero_grad(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
+            gradients = [p.grad.abs().max() for p in pl_module.parameters() if p.grad is not None]
+            if gradients:
+                seen[str(trainer.gradient_clip_algorithm)] = float(max(gradients))
+
+    run_with(text, tmp_path / "value", clip, "+trainer.gradient_clip_algorithm=value", callback=LargestGradient())
+    assert next(iter(seen.values())) == pytest.approx(1e-4)  # by norm, none of them would be as large
+
+
+def test_a_time_interval_saves_checkpoints(text: Path, tmp_path: Path) -> None:
+    callback = lightning_callbacks.ModelCheckpoint(train_time_interval=timedelta(milliseconds=1), save_top_k=-1)
+    trainer, _ = run_with(text, tmp_path / "run", callback=callback)
+    assert chosen_path(trainer) == "plain"
+    assert callback.best_model_path
+
+
 STOCK: list[dict[str, Any]] = [
     {"max_steps": 5},
     {"max_epochs": 1, "limit_train_batches": 5},
@@ -286,3 +339,82 @@ def test_both_train_under_a_stock_trainer(flags: dict[str, Any], text: Path, tmp
         assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), module.parameters(), strict=True))
         logits: Tensor = loaded(torch.zeros(1, 8, dtype=torch.long))
         assert logits.shape == (1, 8, data.tokenizer.vocab_size)
+
+
+def stock_trainer(tmp_path: Path, **flags: Any) -> L.Trainer:
+    return L.Trainer(
+        accelerator="cpu",
+        devices=1,
+        default_root_dir=tmp_path,
+        **{
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": False,
+            "logger": False,
+            **flags,
+        },
+    )
+
+
+STOCK_WARNINGS = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers.*",
+    "ignore:.*sync_dist.*",
+    "ignore:.*logging interval.*",
+    "ignore:.*exists and is not empty.*",
+    "ignore:.*treespec.*",
+    "ignore:.*LeafSpec.*",
+    "ignore:.*will not be logged.*",
+    "ignore:.*log_every_n_steps.*",
+    "ignore:.*barebones.*",
+)
+
+
+@STOCK_WARNINGS
+def test_a_stock_trainer_validates_tests_and_predicts(text: Path, tmp_path: Path) -> None:
+    data = TextDataModule(path=str(text), estimate_batches=2)
+    module = LanguageModel(GPT(vocab_size=data.tokenizer.vocab_size, n_layer=1))
+    trainer = stock_trainer(tmp_path, max_steps=2)
+    trainer.fit(module, data)
+    exact = trainer.validate(module, data, verbose=False)[-1]["val/loss"]
+    (tested,) = trainer.test(module, data, verbose=False)
+    assert tested["test/loss"] == pytest.approx(exact, abs=1e-5)
+    logits = trainer.predict(module, data)
+    assert sum(batch.shape[0] * batch.shape[1] for batch in logits) == len(data.val_tokens) - 1
+    assert {batch.shape[2] for batch in logits} == {data.tokenizer.vocab_size}
+
+
+@STOCK_WARNINGS
+@pytest.mark.parametrize("flags", [{"log_every_n_steps": 0}, {"barebones": True}], ids=str)
+def test_a_stock_trainer_that_logs_nothing_trains(flags: dict[str, Any], text: Path, tmp_path: Path) -> None:
+    data = TextDataModule(path=str(text), estimate_batches=2)
+    trainer = stock_trainer(tmp_path, max_steps=3, **({**flags, "enable_progress_bar": False}))
+    trainer.fit(LanguageModel(GPT(vocab_size=data.tokenizer.vocab_size, n_layer=1)), data)
+    assert trainer.global_step == 3
+
+
+@STOCK_WARNINGS
+def test_lightnings_tuner_finds_a_learning_rate_and_a_batch_size(text: Path, tmp_path: Path) -> None:
+    data = TextDataModule(path=str(text), estimate_batches=2)
+    module = LanguageModel(GPT(vocab_size=data.tokenizer.vocab_size, n_layer=1))
+    found = Tuner(stock_trainer(tmp_path, max_steps=300)).lr_find(module, datamodule=data, num_training=40)
+    assert found is not None
+    assert module.lr == found.suggestion()
+    largest = Tuner(stock_trainer(tmp_path, max_steps=3)).scale_batch_size(module, datamodule=data, max_trials=2)
+    assert largest == data.batch_size == 4
+    trainer = stock_trainer(tmp_path, max_steps=1)
+    trainer.fit(module, data)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == module.lr
+
+
+def test_batches_need_no_trainer(text: Path) -> None:
+    data = TextDataModule(path=str(text), estimate_batches=2)
+    x, y = next(iter(data.train_dataloader()))
+    assert x.shape == y.shape == (32, 8)
+    assert len(data.train_dataloader()) == len(data.train_tokens) // (32 * 8)
+    assert len(data.val_dataloader()) == 3
+
+
+def test_a_compiled_module_computes_the_same(text: Path) -> None:
+    module = LanguageModel(GPT(n_layer=1)).eval()
+    idx = torch.randint(65, (2, 8))
+    assert torch.allclose(torch.compile(module)(idx), module(idx), atol=1e-5)

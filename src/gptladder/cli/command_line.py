@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -11,14 +13,24 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gptladder.cli.script import usage_error
+from gptladder.runs.configs import flatten
+from gptladder.runs.naming import quote_override
 from gptladder.system.errors import UserError
 
 # The keys that decide whether a command is a sweep, and those that decide where Hydra finds these.
 DECISIVE = ("experiment", "plan", "hydra.mode", "hydra.searchpath", "hydra/sweeper")
+
+# Settings of Hydra that a run relies on, with the value that it needs and what to use instead of another one.
+FIXED_SETTINGS = {
+    "output_subdir": (".hydra", "a run is resumed from the config in .hydra"),
+    "job.chdir": (None, "relative paths start from the directory of the command"),
+    "sweep.subdir": ("${hydra.job.num}", "jobs are named by their overrides; sweep=NAME names the sweep"),
+}
 
 
 class CommandLine:
@@ -46,15 +58,49 @@ class CommandLine:
             self._option_words.remove(override)
         self._conf = conf.parent / self._options.config_path if self._options.config_path else conf
         options = self._options
-        self.shows_only = bool(options.cfg or options.info or options.hydra_help or options.shell_completion)
+        shown = ("cfg", "info", "hydra_help", "shell_completion")
+        given = [name for name in (*shown, "run", "multirun") if getattr(options, name)]
+        if len(given) > 1:
+            usage_error(" and ".join(f"--{name.replace('_', '-')}" for name in given) + " exclude each other")
+        self.shows_only = bool(set(given) & set(shown))
 
-    def arguments(self, *overrides: str) -> list[str]:
-        """The arguments with further overrides."""
-        return [*self._option_words, *self.overrides, *overrides]
+    def run_arguments(self, path: Path) -> list[str]:
+        """The arguments of a single run in a directory."""
+        return [*self._option_words, *self.overrides, *self._logging, f"hydra.run.dir={quote_override(str(path))}"]
 
-    def compose(self, *overrides: str) -> DictConfig:
-        """The config of a single run with further overrides, with Hydra's own settings in it."""
-        return self._compose([*self.overrides, *overrides])
+    def sweep_arguments(self) -> list[str]:
+        """The arguments of a sweep, with our sweeper unless something else chooses one."""
+        chosen = any(override.key_or_group == "hydra/sweeper" for override in self._decisive)
+        chosen = chosen or self._compose_decisive().hydra.runtime.choices["hydra/sweeper"] != "basic"
+        return [
+            *self._option_words,
+            *([] if self._options.multirun else ["--multirun"]),
+            *self._job_overrides(),
+            *self._logging,
+            *([] if chosen else ["hydra/sweeper=ladder"]),
+        ]
+
+    def compose(self) -> DictConfig:
+        """The config of a single run, with Hydra's own settings in it."""
+        return self._compose(self.overrides)
+
+    def check_settings(self) -> None:
+        """Check the settings of Hydra that runs rely on.
+
+        Raises:
+            UserError: names the setting, and what to use instead.
+        """
+        settings = [each for each in self._parsed if each.is_hydra_override() and each not in self._decisive]
+        decisive = [each for each in self._decisive if not each.is_sweep_override()]
+        cfg = self._compose([str(each.input_line) for each in [*decisive, *settings]])
+        raw = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra))
+        values = dict(flatten(raw))
+        for key, (needed, remedy) in FIXED_SETTINGS.items():
+            if values.get(key) not in (needed, False if needed is None else needed):
+                raise UserError(f"hydra.{key}={values.get(key)} is not possible here: {remedy}")
+        sweep = next((str(each.value()) for each in self._parsed if each.key_or_group == "sweep"), "")
+        if Path(sweep).is_absolute() or ".." in Path(sweep).parts:
+            raise UserError(f"sweep={sweep} is a name below outputs/: for another place use hydra.sweep.dir={sweep}")
 
     @property
     def is_sweep(self) -> bool:
@@ -76,17 +122,34 @@ class CommandLine:
             raise UserError(f"plan={plan} must be true or false")
         return plan or cfg.hydra.mode == RunMode.MULTIRUN
 
-    @property
-    def sweep_overrides(self) -> list[str]:
-        """The overrides that make Hydra run it as a sweep, with our sweeper unless something else chooses one."""
-        chosen = any(override.key_or_group == "hydra/sweeper" for override in self._decisive)
-        chosen = chosen or self._compose_decisive().hydra.runtime.choices["hydra/sweeper"] != "basic"
-        return ["hydra.mode=MULTIRUN", *([] if chosen else ["hydra/sweeper=ladder"])]
-
     @cached_property
+    def _parsed(self) -> list[Override]:
+        return OverridesParser.create().parse_overrides(self.overrides)
+
+    @property
     def _decisive(self) -> list[Override]:
-        overrides = OverridesParser.create().parse_overrides(self.overrides)
-        return [override for override in overrides if override.key_or_group in DECISIVE]
+        return [override for override in self._parsed if override.key_or_group in DECISIVE]
+
+    @property
+    def _logging(self) -> list[str]:
+        """Show what libraries log if ``hydra.verbose`` asks for it; otherwise our configs silence them."""
+        is_verbose = any(each.key_or_group == "hydra.verbose" and each.value() is not False for each in self._parsed)
+        chosen = any(each.key_or_group == "hydra/job_logging" for each in self._parsed)
+        return ["hydra/job_logging=stdout"] if is_verbose and not chosen else []
+
+    def _job_overrides(self) -> list[str]:
+        """The overrides, such that Hydra checks a key that only some jobs have in each job.
+
+        Hydra composes a config before it knows the swept choices. It leaves out overrides with several values, so that
+        ``model.n_embd=16`` becomes a choice among one where that config has no such key.
+        """
+        overrides = [override for override in self._parsed if override.key_or_group != "hydra.mode"]
+        lines = [str(override.input_line) for override in overrides]
+        try:
+            self._compose([line for line, each in zip(lines, overrides, strict=True) if not each.is_sweep_override()])
+        except ConfigCompositionException:
+            return [_as_choice(override) for override in overrides]
+        return lines
 
     def _compose_decisive(self) -> DictConfig:
         return self._compose([str(each.input_line) for each in self._decisive if not each.is_sweep_override()])
@@ -98,7 +161,7 @@ class CommandLine:
                     f"{override.input_line}: experiment={choice} has jobs of its own: start one command for each"
                 )
 
-    def _compose(self, overrides: list[str]) -> DictConfig:
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
         search_path = create_config_search_path(str(self._conf.absolute()))
         if self._options.config_dir is not None:
             directory = Path(self._options.config_dir).absolute()
@@ -108,6 +171,15 @@ class CommandLine:
         GlobalHydra.instance().clear()
         try:
             hydra = Hydra.create_main_hydra2("train", search_path)
-            return hydra.compose_config(self._options.config_name or "train", overrides, RunMode.RUN)
+            return hydra.compose_config(self._options.config_name or "train", list(overrides), RunMode.RUN)
         finally:
             GlobalHydra.instance().clear()
+
+
+def _as_choice(override: Override) -> str:
+    """An override of one key as a sweep over one value; others as they are."""
+    line = str(override.input_line)
+    key, equals, value = line.partition("=")
+    if override.is_sweep_override() or override.is_hydra_override() or not equals or "." not in key:
+        return line
+    return f"{key}=choice({value})"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from pydoc import ErrorDuringImport, locate
 from typing import Any, cast
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -17,10 +17,9 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
-from gptladder.runs.configs import flatten
+from gptladder.runs.config_types import config_values
 from gptladder.runs.old_records import RENAMED_KEYS, RENAMED_VALUES
 from gptladder.system.errors import UserError, suggest
 
@@ -32,9 +31,6 @@ EXTRAS = {
 
 # What a full disk, or a quota, raises.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-# Python's message for a call with wrong arguments, as opposed to an error inside the function.
-_WRONG_ARGUMENT = re.compile(r"unexpected keyword argument|missing \d+ required")
 
 
 def error_message(error: BaseException, conf: Path) -> str | None:
@@ -78,8 +74,6 @@ def _link_message(link: BaseException, error: BaseException, conf: Path) -> str 
             return f"{_first_line(link)}: give {link.full_key or 'it'} a value"
         case ConfigKeyError() | AttributeError() if isinstance(error, ConfigCompositionException):
             return _unknown_key(error, conf)
-        case TypeError() if isinstance(error, InstantiationException) and _WRONG_ARGUMENT.search(str(link)):
-            return f"{_first_line(link)} (the key is in {_group(error)}): remove it, or add what is missing"
         case ValueError() if "Config group override must be" in str(link):
             return f"{_first_line(link)}: a group takes the name of one of its choices, as in model=bigram"
     return None
@@ -95,12 +89,10 @@ def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _group(error: InstantiationException) -> str:
-    found = re.search(r"^full_key: (\w+)", str(error), re.MULTILINE)
-    return found.group(1) if found else "a config"
-
-
 def _composition_message(error: HydraException) -> str:
+    present = re.search(r"An item is already at '([^']+)'", str(error))
+    if present:
+        return f"{present.group(1)} is in the config already: leave out the +"
     ambiguous = re.search(r"Ambiguous value for argument '(.+)'", str(error))
     if ambiguous:
         return f"{ambiguous.group(1)} has several values: add -m to run each, or quote it, as in 'key=\"a,b\"'"
@@ -118,20 +110,39 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> str:
     found = re.search(r"Could not (?:override|append to config|delete from config)\.? *'([^']+)'", str(error))
     if found is None:
         return _composition_message(error)
-    key, keys = found.group(1), _keys(conf)
+    key, values = found.group(1), config_values(conf)
     inside = re.search(rf"full_key: {re.escape(key)}\.(\S+)", str(error.__cause__))
     if inside:
         return f"{key} has no entry {inside.group(1)}: use ++{key}=... to add one"
-    if key in keys:
-        return f"{key} does not exist for this rung: use a GPT rung, such as model=multihead or model=gpt"
-    close = suggest(key, keys, otherwise=[name for name in keys if "." not in name])
-    return f"{key} is not a key of the config: {close}"
+    group, _, name = key.rpartition(".")
+    if key in values:
+        remedy = "a GPT rung, such as model=multihead or model=gpt" if group == "model" else _choices_with(key, conf)
+        return f"{key} does not exist {'for this rung' if group == 'model' else 'here'}: use {remedy}"
+    arguments = {name for target in values.get(f"{group}._target_", []) for name in _arguments(target)}
+    if name in arguments:
+        return f"{key} is not in the config yet: add it with +{key}=..."
+    known = {
+        known for known in values if not known.rpartition(".")[2].startswith("_") and not known.startswith("hydra")
+    }
+    parents = {name.rpartition(".")[0] for name in known} - {""}
+    known |= parents | {each.name for each in conf.iterdir() if each.is_dir()}
+    new = {f"+{group}.{argument}" for argument in arguments if f"{group}.{argument}" not in known}
+    top = [name for name in known if "." not in name]
+    return f"{key} is not a key of the config: {suggest(key, known | new, otherwise=top)}"
 
 
-def _keys(conf: Path) -> list[str]:
-    """Every key of the largest rung's config, by its dotted path, and every group."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf.absolute()), version_base="1.3"):
-        config = cast(dict[str, Any], OmegaConf.to_container(compose("train", ["model=gpt"]), resolve=False))
-    keys = {key for key, _ in flatten(config)} | {group.name for group in conf.iterdir() if group.is_dir()}
-    return sorted(keys)
+def _arguments(target: Any) -> Collection[str]:
+    """The arguments of a class or function that a config names."""
+    try:
+        return inspect.signature(cast(Callable[..., Any], locate(str(target)))).parameters
+    except (ErrorDuringImport, TypeError, ValueError):
+        return ()
+
+
+def _choices_with(key: str, conf: Path) -> str:
+    """The choices of a group whose files set a key."""
+    group, _, name = key.partition(".")
+    files = sorted(
+        path for path in (conf / group).glob("*.yaml") if f"{name.split('.')[0]}:" in path.read_text("utf-8")
+    )
+    return " or ".join(f"{group}={path.stem}" for path in files)

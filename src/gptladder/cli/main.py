@@ -15,9 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gptladder.cli.script import FAILED, USER_ERROR
+from gptladder.cli.script import FAILED, USER_ERROR, replace_unencodable
 from gptladder.runs.configs import CONF
-from gptladder.runs.naming import quote_override
 from gptladder.runs.run import COMMAND, Run
 from gptladder.system import signals
 from gptladder.system.errors import SweepError
@@ -36,6 +35,7 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
         train: a function decorated with ``hydra.main``.
         conf: the directory of the configs.
     """
+    replace_unencodable()
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         from gptladder.cli.help import print_help
@@ -70,6 +70,7 @@ def exit_on_user_error(train: Callable[[Any], Result]) -> Callable[[Any], Result
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
+        replace_unencodable()  # in a worker of a launcher too
         try:
             return train(cfg)
         except Exception as error:
@@ -103,12 +104,14 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     check_renamed(line.overrides)
     if line.shows_only:
         yield arguments
-    elif line.is_sweep:
-        yield line.arguments(*line.sweep_overrides)
+        return
+    line.check_settings()
+    if line.is_sweep:
+        yield line.sweep_arguments()
     else:
         with report_stop() as started, reserve_run_dir(line) as path:
             started.append(path)
-            yield line.arguments(f"hydra.run.dir={quote_override(str(path))}")
+            yield line.run_arguments(path)
 
 
 @contextmanager

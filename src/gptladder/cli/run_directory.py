@@ -12,7 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import MISSING, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, OmegaConf, open_dict
 
 from gptladder.cli.command_line import CommandLine
 from gptladder.runs.config_types import check_config
@@ -42,13 +43,14 @@ def reserve_run_dir(line: CommandLine) -> Iterator[Path]:
 
 
 def _requested_dir(line: CommandLine) -> Path:
-    cfg = line.compose(
-        "run_dir=run_dir"
-    )  # Hydra knows run_dir only once the job runs; everything else must resolve now
+    cfg = line.compose()
     job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    with open_dict(job):
+        job.run_dir = "run_dir"  # Hydra knows it only once the job runs; everything else must resolve now
     for key, value in flatten(cast(dict[str, Any], OmegaConf.to_container(job))):
         if value == MISSING:
             raise UserError(f"{key} must be given: add {key}=... to the command")
+    HydraConfig.instance().set_config(cfg)  # hydra.run.dir may refer to hydra:runtime.choices
     check_config(cast(dict[str, Any], OmegaConf.to_container(job, resolve=True)))
     directory = str(cfg.hydra.run.dir)
     if not directory:

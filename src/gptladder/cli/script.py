@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -26,8 +27,16 @@ class ArgumentParser(argparse.ArgumentParser):
         usage_error(message)
 
 
+def replace_unencodable() -> None:
+    """Print a question mark for a character that the terminal or pipe has no code for, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def run_script(body: Callable[[], None]) -> None:
     """Run a script with one line and exit code 2 for a user error, and silently when the reader of a pipe is gone."""
+    replace_unencodable()
     try:
         body()
         sys.stdout.flush()

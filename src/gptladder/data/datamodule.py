@@ -160,6 +160,15 @@ class TextDataModule(L.LightningDataModule):
         ]
         return [*estimates, SequentialBatches(self.val_tokens, **options)]
 
+    def test_dataloader(self) -> SequentialBatches:
+        """The validation split, each window once: there is no third split."""
+        return SequentialBatches(
+            self.val_tokens, block_size=self.block_size, vocab_size=self.tokenizer.vocab_size, **self._ranks
+        )
+
+    def predict_dataloader(self) -> SequentialBatches:
+        return self.test_dataloader()
+
     @property
     def _ranks(self) -> dict[str, int]:
         if self.trainer is None:

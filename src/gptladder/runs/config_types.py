@@ -95,7 +95,17 @@ def _describe(examples: list[Any]) -> str:
 
 @cache
 def _examples(conf: Path) -> dict[str, list[Any]]:
-    """The values of each key in all files, for the keys that have a type: no text among them, and not null alone."""
+    """The values of the keys that have a type: no text is among them, and not null alone."""
+    return {
+        key: values
+        for key, values in config_values(conf).items()
+        if not any(isinstance(value, str) for value in values) and any(value is not None for value in values)
+    }
+
+
+@cache
+def config_values(conf: Path) -> dict[str, list[Any]]:
+    """Every key of the config with the values that the files in ``conf`` give it."""
     values: dict[str, list[Any]] = {}
     for path in sorted(conf.rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
@@ -104,11 +114,9 @@ def _examples(conf: Path) -> dict[str, list[Any]]:
         for key, value in flatten(parse_yaml(text) or {}, prefix):
             if not _is_open(value) and not key.endswith("defaults"):
                 values.setdefault(key, []).append(_number(value))
-    return {
-        key: seen
-        for key, seen in values.items()
-        if not any(isinstance(value, str) for value in seen) and any(value is not None for value in seen)
-    }
+            elif not key.endswith("defaults"):
+                values.setdefault(key, [])
+    return values
 
 
 def _number(value: Any) -> Any:

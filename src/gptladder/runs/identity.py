@@ -19,6 +19,20 @@ CHOICES = ("tokenizer", "optimizer", "scheduler")
 # the start of a published curve.
 TRAINER_KEYS = ("val_check_interval", "accumulate_grad_batches", "gradient_clip_val")
 
+# Keys of a model that a config may leave out, with the value that it then has.
+MODEL_DEFAULTS = {
+    "bias": True,
+    "norm_affine": True,
+    "activation": "relu",
+    "tie_weights": False,
+    "rope": False,
+    "qk_norm": False,
+    "sdpa": True,
+    "n_prev_tokens": 0,
+    "bigram_embedding": False,
+    "init": "torch_default",
+}
+
 
 def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
     """The part of a config that decides what is learned at each step.
@@ -37,7 +51,11 @@ def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
         "choices": {group: config["choices"].get(group) for group in CHOICES},
         "tokenizer": _values(config["tokenizer"]),
         "data": _values(config["data"], without=("path", "seed", "cache")),
-        "model": _values(config["model"]),
+        "model": {
+            key: value
+            for key, value in _values(config["model"]).items()
+            if key not in MODEL_DEFAULTS or value != MODEL_DEFAULTS[key]
+        },
         "optimizer": _values(config["optimizer"]),
         "scheduler": _values(config["scheduler"]),
         "trainer": {key: config["trainer"][key] for key in TRAINER_KEYS},

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# How alike a suggestion must be, from 0 to 1.
+MIN_CLOSENESS = 0.6
+
 
 class UserError(Exception):
     """An invalid command, config or file: the message names the key, the value and the remedy. Exit code 2."""
@@ -32,5 +35,14 @@ def find_user_error(error: BaseException | None) -> UserError | None:
 def suggest(name: str, names: Iterable[str], *, otherwise: Iterable[str] | None = None) -> str:
     """``did you mean X?`` with the nearest of ``names``; if none is close, a list of them, or of ``otherwise``."""
     names = sorted(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names if otherwise is None else otherwise)}"
+    nearest = max(names, key=lambda known: _closeness(name, known), default=name)
+    if _closeness(name, nearest) > MIN_CLOSENESS:
+        return f"did you mean {nearest}?"
+    return f"there are {', '.join(names if otherwise is None else sorted(otherwise))}"
+
+
+def _closeness(name: str, known: str) -> float:
+    """How alike two dotted names are, from 0 to 1; of the last parts alone, a little less."""
+    last, known_last = (text.rpartition(".")[2] for text in (name, known))
+    whole, parts = difflib.SequenceMatcher(None, name, known).ratio(), difflib.SequenceMatcher(None, last, known_last)
+    return max(whole, 0.95 * parts.ratio())

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as L
-from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import (
-    BackboneFinetuning,
-    BatchSizeFinder,
-    GradientAccumulationScheduler,
-    LearningRateFinder,
-    StochasticWeightAveraging,
-)
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from gptladder.data.datamodule import TextDataModule
@@ -27,11 +20,14 @@ from gptladder.runs.init_from import InitialWeights
 from gptladder.runs.run import Run
 from gptladder.system.errors import UserError
 from gptladder.training import speed
-from gptladder.training.callbacks.lr_finder import LRFinder
+from gptladder.training.callback_checks import check_callbacks
 from gptladder.training.callbacks.nonfinite import NonFiniteGuard
 from gptladder.training.callbacks.result_writer import ResultWriter
 from gptladder.training.checkpoint_io import AtomicCheckpointIO
+from gptladder.training.construct import construct
 from gptladder.training.lightning_module import LanguageModel
+
+Part = TypeVar("Part")
 
 # Trainer arguments that would change what an evaluation means here, or that another key sets; with that key.
 REFUSED_ARGUMENTS = {
@@ -50,14 +46,6 @@ REFUSED_ARGUMENTS = {
     "inference_mode": "evaluations choose it themselves",
     "barebones": "use fast=true logger=none",
 }
-# Callbacks of Lightning that count epochs, or change what the config says; with the key that serves instead.
-REFUSED_CALLBACKS: dict[type[L.Callback], str] = {
-    BackboneFinetuning: "it needs a module with a backbone: use init_from",
-    StochasticWeightAveraging: "it counts epochs, and a run is one epoch: use EMAWeightAveraging",
-    GradientAccumulationScheduler: "use trainer.accumulate_grad_batches",
-    BatchSizeFinder: "it would change the recipe: set data.batch_size",
-    LearningRateFinder: "use experiment=lr_find",
-}
 
 
 def build_datamodule(cfg: DictConfig) -> TextDataModule:
@@ -65,7 +53,7 @@ def build_datamodule(cfg: DictConfig) -> TextDataModule:
     if cfg.data.block_size != cfg.model.block_size:
         raise UserError(f"data.block_size={cfg.data.block_size} is derived: set model.block_size instead")
     initial = InitialWeights.from_config(resolve(cfg))
-    data: TextDataModule = instantiate(cfg.data, tokenizer=initial.tokenizer if initial else instantiate(cfg.tokenizer))
+    data: TextDataModule = construct(cfg.data, tokenizer=initial.tokenizer if initial else construct(cfg.tokenizer))
     return data
 
 
@@ -73,19 +61,19 @@ def build_module(cfg: DictConfig, data: TextDataModule) -> LanguageModel:
     """The network of a run with its optimizer and schedule, randomly initialized or from another run."""
     check_step_counts(cfg)
     speed.check_fast(cfg.fast)
-    net = instantiate(cfg.model, vocab_size=data.tokenizer.vocab_size)
+    net = construct(cfg.model, vocab_size=data.tokenizer.vocab_size)
     config = resolve(cfg)
     initial = InitialWeights.from_config(config)
     if initial is not None:
         initial.load_into(net)
         config["init_from"] = {"run": initial.name, "sha256": initial.sha256}
-    optimizer, scheduler = instantiate(cfg.optimizer), instantiate(cfg.scheduler) or None
+    optimizer, scheduler = construct(cfg.optimizer), construct(cfg.scheduler) or None
     try:  # a trial: Lightning builds them when the run has started, too late for a user error
         trial = optimizer(net.named_parameters())
         if scheduler is not None:
             scheduler(trial, max_steps=cfg.trainer.max_steps)
     except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer and scheduler: {error}") from error
+        raise UserError(f"optimizer and scheduler: {error}: change it, or remove it") from error
     metadata = {
         "config": config,
         "net": describe_net(net),
@@ -113,23 +101,27 @@ def build_trainer(
     """
     _silence_lightning()
     _check_arguments(cfg)
-    hardware = instantiate(cfg.hardware)
+    hardware = construct(cfg.hardware)
     hardware.configure(module.net)
     accumulate = cfg.trainer.accumulate_grad_batches
     tokens_per_step = cfg.data.batch_size * accumulate * cfg.model.block_size
-    all_callbacks = [*filter(None, instantiate(cfg.callbacks, _convert_="all").values()), *callbacks]
-    _check_callbacks(all_callbacks)
+    all_callbacks = [*_constructed(cfg, "callbacks", L.Callback), *callbacks]
+    check_callbacks(
+        all_callbacks,
+        log_every_n_steps=cfg.trainer.log_every_n_steps,
+        val_check_interval=cfg.trainer.val_check_interval,
+    )
     try:
-        trainer: L.Trainer = instantiate(cfg.trainer, _partial_=True, _convert_="all")(
+        trainer: L.Trainer = construct(cfg.trainer, _partial_=True)(
             **hardware.trainer_kwargs(),
             val_check_interval=cfg.trainer.val_check_interval
             * accumulate,  # Lightning counts batches, the config steps
             callbacks=[ResultWriter(run, tokens_per_step=tokens_per_step), NonFiniteGuard(), *all_callbacks],
-            logger=list(instantiate(cfg.logger, _convert_="all").values()),
+            logger=_constructed(cfg, "logger", Logger),
             plugins=[AtomicCheckpointIO()],
             default_root_dir=run.path,
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise UserError(f"trainer: {_first_line(error)}") from error
     if trainer.world_size == 1 and hardware.accelerator == "cpu" and not cfg.hardware.compile:
         speed.use_fast_kernels(module.net, cfg.fast)
@@ -154,17 +146,23 @@ def check_step_counts(cfg: DictConfig) -> None:
             raise UserError(f"trainer.{key}=0 leaves nothing to train: leave it out")
 
 
+def _constructed(cfg: DictConfig, group: str, kind: Callable[..., Part]) -> list[Part]:
+    """The objects of a group without those that are null."""
+    parts = {key: part for key, part in construct(cfg[group]).items() if part is not None}
+    for key, part in parts.items():
+        assert isinstance(kind, type)
+        if not isinstance(part, kind):
+            raise UserError(
+                f"{group}.{key} is a {type(part).__name__}, not a Lightning {kind.__name__}: "
+                f"give {group}.{key}._target_ the path of a class, or remove {group}.{key}"
+            )
+    return list(parts.values())
+
+
 def _check_arguments(cfg: DictConfig) -> None:
     for key, remedy in REFUSED_ARGUMENTS.items():
         if key in cfg.trainer:
             raise UserError(f"trainer.{key}={cfg.trainer[key]} is not possible here: {remedy}")
-
-
-def _check_callbacks(callbacks: list[L.Callback]) -> None:
-    for callback in callbacks:
-        for kind, remedy in REFUSED_CALLBACKS.items():
-            if isinstance(callback, kind) and not isinstance(callback, LRFinder):
-                raise UserError(f"the callback {type(callback).__name__} is not possible here: {remedy}")
 
 
 def _first_line(error: Exception) -> str:

@@ -49,6 +49,8 @@ class Hardware:
         _check_accelerator(accelerator, devices)
         if precision not in PRECISIONS:
             raise UserError(f"hardware.precision={precision} must be one of {', '.join(PRECISIONS)}")
+        if any(word in strategy for word in ("spawn", "fork", "notebook")):
+            raise UserError(f"hardware.strategy={strategy} starts processes from this one, which trains: use ddp")
         if threads != "auto" and (not isinstance(threads, int) or threads < 1):
             raise UserError(f"hardware.threads={threads} must be auto or an integer >= 1")
         self.accelerator = accelerator

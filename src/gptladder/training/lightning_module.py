@@ -21,6 +21,7 @@ from gptladder.model.loss import next_token_loss
 
 # The metric of each validation loader of ``TextDataModule``; a single loader gives the last one.
 VAL_METRICS = ("train/estimate", "val/estimate", "val/loss")
+TRAIN_METRICS = ("train/loss", "train/lr", "train/tokens")
 
 NONFINITE_HINT = "lower optimizer.lr, or set trainer.gradient_clip_val=1; earlier checkpoints are intact"
 
@@ -36,6 +37,7 @@ class LanguageModel(L.LightningModule):
         optimizer: builds an optimizer from named parameters; ``None`` is ``torch.optim.AdamW`` at 1e-3.
         scheduler: builds a learning-rate schedule from the optimizer and ``max_steps``, stepped once per step; ``None``
             keeps the learning rate constant.
+        lr: a learning rate instead of the optimizer's own; where Lightning's learning-rate finder puts its suggestion.
         metadata: plain values for every checkpoint: config, tokenizer and text of the run.
     """
 
@@ -45,12 +47,14 @@ class LanguageModel(L.LightningModule):
         *,
         optimizer: OptimizerFactory | None = None,
         scheduler: Callable[..., LRScheduler] | None = None,
+        lr: float | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.net = net if isinstance(net, nn.Module) else build_net(net)
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
+        self.lr = lr
         self.metadata = metadata
         self.val_metrics: dict[str, float] = {}
         description = describe_net(self.net)
@@ -69,7 +73,7 @@ class LanguageModel(L.LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and step % every == 0 and (batch_idx + 1) % accumulated == 0:
             tokens = step * accumulated * y.numel() * self.trainer.world_size
-            self._log_at(step, {"train/loss": loss.detach(), "train/lr": self.lr, "train/tokens": tokens})
+            self._log_at(step, dict(zip(TRAIN_METRICS, (loss.detach(), self.next_lr, tokens), strict=True)))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -91,9 +95,20 @@ class LanguageModel(L.LightningModule):
                 raise FloatingPointError(f"step {self.global_step}: {name} is {value}; {NONFINITE_HINT}")
         self._log_at(self.global_step, self.val_metrics)
 
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        x, y = batch
+        loss = next_token_loss(self.net(x), y)
+        self.log("test/loss", loss, batch_size=y.numel(), on_epoch=True, sync_dist=True)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self(batch[0])  # type: ignore[no-any-return]
+
     def configure_optimizers(self) -> Any:
         factory = self.optimizer_factory or torch.optim.AdamW
         optimizer = factory(self.net.named_parameters())
+        if self.lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
         if self.scheduler_factory is None:
             return optimizer
         scheduler = self.scheduler_factory(optimizer, max_steps=self.trainer.max_steps)
@@ -121,11 +136,17 @@ class LanguageModel(L.LightningModule):
             checkpoint["gptladder"] = self.metadata
 
     @property
-    def lr(self) -> float:
+    def next_lr(self) -> float:
         """The learning rate of the next step."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def _log_at(self, step: int, values: Mapping[str, float | Tensor]) -> None:
-        # Lightning takes the value of "step" for the step of a point; by default it would count one less.
         exact = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in values.items()}
-        self.log_dict({**exact, "step": torch.tensor(float(step))})
+        if self.trainer.state.fn != "fit":  # Lightning takes the value of "step" for the step of a point
+            self.log_dict({**exact, "step": torch.tensor(float(step))})
+            return
+        # In a training, where it counts one step less by default, "step" would get into the names of checkpoints.
+        self.log_dict(exact, logger=False)
+        if not self.trainer.sanity_checking:
+            for logger in self.loggers:
+                logger.log_metrics({name: float(value) for name, value in exact.items()}, step=step)

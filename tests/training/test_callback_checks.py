@@ -1,0 +1,109 @@
+"""A callback that would not do what it says is refused before anything runs."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from gptladder.system.errors import UserError
+from gptladder.training.callback_checks import check_callbacks
+from helpers.configs import trained
+
+BEST = {"monitor": "val/loss", "filename": "best"}
+
+
+def check(*callbacks: L.Callback, log_every_n_steps: int = 50, val_check_interval: int = 200) -> None:
+    check_callbacks(callbacks, log_every_n_steps=log_every_n_steps, val_check_interval=val_check_interval)
+
+
+class Own(L.Callback):
+    """A user's callback, which may log anything."""
+
+
+@pytest.mark.parametrize(
+    ("callback", "words"),
+    [
+        (
+            ModelCheckpoint(monitor="val_loss"),
+            "monitors val_loss, which is not logged: did you mean val/loss?",
+        ),
+        (EarlyStopping(monitor="loss"), "EarlyStopping monitors loss, which is not logged: did you mean val/loss?"),
+        (EarlyStopping(monitor="accuracy"), "EarlyStopping monitors accuracy, which is not logged: "),
+        (ModelCheckpoint(**BEST, save_top_k=3), "save_top_k=3 would save worse ones"),
+        (ModelCheckpoint(**BEST, save_top_k=-1), "save_top_k=-1 would save worse ones"),
+        (ModelCheckpoint(**BEST, save_top_k=0), "save_top_k=0"),
+        (ModelCheckpoint(**BEST, mode="max"), "mode=max would keep the worst"),
+        (ModelCheckpoint(filename="best"), "without a monitor it would be the last"),
+        (ModelCheckpoint(**BEST, every_n_train_steps=50), "val/loss is measured at evaluations"),
+        (ModelCheckpoint(**BEST, train_time_interval=timedelta(seconds=1)), "val/loss is measured at evaluations"),
+        (ModelCheckpoint(train_time_interval={"seconds": 1}), "is not a time"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_callback_that_cannot_work_is_refused(callback: L.Callback, words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check(callback)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        [ModelCheckpoint(**BEST)],
+        [ModelCheckpoint(monitor="train/estimate", filename="best")],
+        [ModelCheckpoint(monitor="val/loss", save_top_k=3, filename="{step}")],
+        [ModelCheckpoint(every_n_train_steps=50)],
+        [EarlyStopping(monitor="train/loss")],
+        [EarlyStopping(monitor="accuracy"), Own()],
+    ],
+    ids=range(6),
+)
+def test_a_callback_that_works_is_not(callbacks: list[L.Callback]) -> None:
+    check(*callbacks)
+
+
+def test_a_training_loss_must_be_logged_before_the_first_evaluation() -> None:
+    with pytest.raises(UserError, match=r"set trainer\.log_every_n_steps=200"):
+        check(EarlyStopping(monitor="train/loss"), log_every_n_steps=500)
+
+
+def test_two_callbacks_with_one_state_are_refused() -> None:
+    with pytest.raises(UserError, match="2 callbacks save their state as ModelCheckpoint"):
+        check(ModelCheckpoint(**BEST), ModelCheckpoint(monitor="val/loss", filename="other"))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+callbacks.x.dirpath=foo", "callbacks.x is a dict, not a Lightning Callback"),
+        ("+callbacks.x=3", "callbacks.x is a int, not a Lightning Callback"),
+        ("+callbacks.x._target_=os.getcwd", "callbacks.x is a str, not a Lightning Callback"),
+        ("+logger.x._target_=os.getcwd", "logger.x is a str, not a Lightning Logger"),
+        ("+callbacks.x._target_=lightning.pytorch.callbacks.ModelCheckpoint", "2 callbacks save their state"),
+        ("hardware.strategy=ddp_spawn", "use ddp"),
+        ("hardware.strategy=ddp_fork", "use ddp"),
+        ("hardware.strategy=ddp_notebook", "use ddp"),
+        ("hardware.strategy=fdsp", "strategy"),
+        ("+trainer.gradient_clip_algorithm=valu", "gradient_clip_algorithm"),
+    ],
+)
+def test_a_part_that_is_not_one_is_refused(override: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        trained(tmp_path / "run", "model=bigram", "trainer.max_steps=1", override)
+    assert words in str(refused.value)
+    assert (
+        not (tmp_path / "run" / "result.json").exists()
+        or "config_hash" not in (tmp_path / "run" / "result.json").read_text()
+    )
+
+
+def test_a_checkpoint_with_a_name_of_the_user_holds_the_step_of_its_name(tmp_path: Path) -> None:
+    every: dict[str, Any] = {"every_n_train_steps": 7, "save_top_k": -1, "dirpath": "${run_dir}/more"}
+    words = [f"+callbacks.x.{key}={value}" for key, value in every.items()]
+    target = "+callbacks.x._target_=lightning.pytorch.callbacks.ModelCheckpoint"
+    few = ("trainer.max_steps=21", "trainer.val_check_interval=10", "data.estimate_batches=1", "logger=none")
+    trained(tmp_path, "model=bigram", *few, target, *words)
+    assert {path.stem for path in (tmp_path / "more").iterdir()} == {f"epoch=0-step={step}" for step in (7, 14, 21)}
