@@ -121,9 +121,7 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> str:
     arguments = {name for target in values.get(f"{group}._target_", []) for name in _arguments(target)}
     if name in arguments:
         return f"{key} is not in the config yet: add it with +{key}=..."
-    known = {
-        known for known in values if not known.rpartition(".")[2].startswith("_") and not known.startswith("hydra")
-    }
+    known = {known for known in values if not re.search(r"^hydra|(^|\.)_\w+$", known)}
     parents = {name.rpartition(".")[0] for name in known} - {""}
     known |= parents | {each.name for each in conf.iterdir() if each.is_dir()}
     new = {f"+{group}.{argument}" for argument in arguments if f"{group}.{argument}" not in known}

@@ -19,9 +19,12 @@ from gptladder.cli.script import FAILED, USER_ERROR, replace_unencodable
 from gptladder.runs.configs import CONF
 from gptladder.runs.run import COMMAND, Run
 from gptladder.system import signals
-from gptladder.system.errors import SweepError
+from gptladder.system.errors import SweepError, UserError
 
 Result = TypeVar("Result")
+
+# The environment variable by which a process knows that Lightning started it for this command.
+PARENT = "GPTLADDER_PARENT"
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
@@ -44,18 +47,38 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
         return
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # "generated new fontManager"
     atexit.register(gc.freeze)  # or the garbage collector scans torch and Lightning once more, for a second
-    if "LOCAL_RANK" in os.environ:  # a process that Lightning started for another device
+    if PARENT in os.environ and "LOCAL_RANK" in os.environ:  # a process that Lightning started for another device
         train()
         return
+    os.environ[PARENT] = str(os.getpid())
     # Without this variable Hydra prints errors itself, and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ[COMMAND] = shlex.join(["python", Path(sys.argv[0]).name, *arguments])
     with (
         report_user_errors(conf),
+        started_once(),
         signals.exit_on_signals(),
         run_directory(arguments, conf) as sys.argv[1:],
     ):
         train()
+
+
+@contextmanager
+def started_once() -> Iterator[None]:
+    """Refuse a launcher that starts this command once per device: each would train a run of its own.
+
+    Raises:
+        UserError: names the launcher's variable, and what to use instead.
+    """
+    set_by = {"LOCAL_RANK": "torchrun", "SLURM_STEP_NUM_TASKS": "srun"}
+    for variable, launcher in set_by.items():
+        value = os.environ.get(variable)
+        if value is not None and not (variable == "SLURM_STEP_NUM_TASKS" and value == "1"):
+            raise UserError(
+                f"{variable}={value} is set, as {launcher} does, but train.py starts its processes itself: run python "
+                "train.py hardware=ddp hardware.devices=N, or launcher=slurm for a cluster"
+            )
+    yield
 
 
 def exit_on_user_error(train: Callable[[Any], Result]) -> Callable[[Any], Result]:

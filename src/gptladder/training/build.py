@@ -123,6 +123,8 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise UserError(f"trainer: {_first_line(error)}") from error
+    if trainer.world_size > 1 and {'"', "\\"} & set(str(run.path)):
+        raise UserError(f"hydra.run.dir={run.path} has a quote or a backslash, which Lightning gets wrong: rename it")
     if trainer.world_size == 1 and hardware.accelerator == "cpu" and not cfg.hardware.compile:
         speed.use_fast_kernels(module.net, cfg.fast)
     speed.choose_loops(trainer, module, data, cfg.fast, threads=hardware.evaluation_threads(module.net))

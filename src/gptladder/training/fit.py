@@ -17,9 +17,10 @@ from gptladder.runs.identity import config_hash, diff_identity, recipe
 from gptladder.runs.published import compare
 from gptladder.runs.run import Run, is_first_process
 from gptladder.system import signals
-from gptladder.system.errors import RunConflictError
+from gptladder.system.errors import RunConflictError, UserError
 from gptladder.training import speed
 from gptladder.training.callbacks.text_samples import sample
+from gptladder.training.completeness import missing_parts
 from gptladder.training.lightning_module import LanguageModel
 from gptladder.training.stop_reason import stop_reason
 
@@ -36,7 +37,7 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
     data.check_divisible(trainer.world_size)
     assert module.metadata is not None
     if run.last_checkpoint is not None:
-        _check_resumable(module.metadata, run.last_checkpoint)
+        _check_resumable(module, data, run.last_checkpoint)
     if run.finished:
         return
     config = module.metadata["config"]
@@ -76,12 +77,18 @@ def _save_last_step(trainer: L.Trainer, module: LanguageModel, data: TextDataMod
         trainer.save_checkpoint(run.checkpoints / "last.ckpt", weights_only=False)
 
 
-def _check_resumable(metadata: dict[str, Any], checkpoint: Path) -> None:
-    changes = diff_identity(read_checkpoint(checkpoint)["gptladder"], metadata)
+def _check_resumable(module: LanguageModel, data: TextDataModule, path: Path) -> None:
+    checkpoint = read_checkpoint(path)
+    assert module.metadata is not None
+    changes = diff_identity(checkpoint["gptladder"], module.metadata)
     if changes:
         raise RunConflictError(
-            f"cannot resume from {checkpoint}: {'; '.join(changes)}; restore what changed, or start a new run"
+            f"cannot resume from {path}: {'; '.join(changes)}; restore what changed, or start a new run"
         )
+    missing = missing_parts(checkpoint, module.net, data)
+    if missing:
+        listed = ", ".join(missing[:5]) + (", …" if missing[5:] else "")
+        raise UserError(f"cannot resume from {path}: it lacks {listed}; restore another copy, or start a new run")
 
 
 def _set_up_logger(logger: Logger, config: dict[str, Any], run: Run) -> None:
