@@ -1,5 +1,6 @@
 """Generate text with a trained run: ``python scripts/generate.py --run DIR --prompt "ROMEO:"``."""
 
+import sys
 from pathlib import Path
 
 from gptladder.cli.script import ArgumentParser, run_script
@@ -24,6 +25,7 @@ def main() -> None:
 
     from gptladder.generation.sampling import generate_text
     from gptladder.runs.checkpoint import load_trained
+    from gptladder.system.errors import printable
     from gptladder.training import speed
 
     trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
@@ -38,8 +40,9 @@ def main() -> None:
         top_k=arguments.top_k,
         seed=arguments.seed,
     )
+    is_terminal = sys.stdout.isatty()  # which would obey control characters of the text
     for piece in pieces:
-        print(piece, end="", flush=True)
+        print(printable(piece) if is_terminal else piece, end="", flush=True)
     print()
 
 

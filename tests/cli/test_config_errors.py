@@ -1,5 +1,7 @@
 """The message for every user error; other errors keep their traceback."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from gptladder.cli.run_directory import reserve_run_dir
 from gptladder.runs.old_records import RENAMED_VALUES
 from gptladder.system.errors import UserError
 from helpers.configs import CONF, trained
+from helpers.processes import Warm
 
 
 def message_for(run_dir: Path, *overrides: str) -> str:
@@ -166,6 +169,22 @@ def test_a_text_file_may_be_named_by_a_number(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     Path("2026").write_text("short")
     assert "longer text" in message_for(tmp_path / "run", "data=text", "data.path=2026")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG])
+def test_a_place_that_cannot_be_written_is_named(number: int) -> None:
+    message = error_message(OSError(number, os.strerror(number), "outputs/s"), CONF)
+    assert message is not None
+    assert message.startswith(f"outputs/s: {os.strerror(number)}: check the path")
+
+
+@pytest.mark.parametrize("words", [[], ["-m"]], ids=["run", "sweep"])
+def test_outputs_that_is_a_file_is_one_line(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "outputs").touch()
+    done = Warm("train.py", *words, "trainer.max_steps=1", cwd=tmp_path)
+    assert done.end() == 2
+    (line,) = done.stderr.splitlines()
+    assert "Not a directory" in line
 
 
 @pytest.mark.parametrize("error", [TypeError("in our code"), AttributeError("cfg.trainr"), ValueError(), KeyError("x")])

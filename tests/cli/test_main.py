@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.configs import CONF, ROOT, RUNGS, command
+from helpers.processes import Warm
 
 TEXT = "Once, upon = a 'time'.\r\n" * 60
 
@@ -153,3 +154,29 @@ def test_help_lists_every_promised_key_and_every_extra_in_80_columns(tmp_path: P
     for extra in ("bpe", "gpt2", "search", "ray", "slurm", "wandb", "mlflow"):
         assert f"pip install -e '.[{extra}]'" in one_line
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"LOCAL_RANK": "0"}, "LOCAL_RANK=0 is set, as torchrun does"),
+        ({"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "2"}, "LOCAL_RANK=1 is set, as torchrun does"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, "SLURM_STEP_NUM_TASKS=2 is set, as srun does"),
+    ],
+    ids=["LOCAL_RANK", "torchrun", "srun"],
+)
+@pytest.mark.parametrize("arguments", [["hydra.run.dir=r"], ["-m", "seed=1,2"], ["resume=r"]], ids=" ".join)
+def test_a_launcher_that_starts_the_command_per_device_is_refused(
+    environment: dict[str, str], words: str, arguments: list[str], tmp_path: Path
+) -> None:
+    done = Warm("train.py", *arguments, cwd=tmp_path, **environment)
+    assert done.end() == 2
+    (line,) = done.stderr.splitlines()
+    assert words in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_task_of_srun_trains(tmp_path: Path) -> None:
+    few = ("trainer.max_steps=1", "data.estimate_batches=1", "~callbacks.samples", "logger=none")
+    done = Warm("train.py", *few, "hydra.run.dir=r", cwd=tmp_path, SLURM_STEP_NUM_TASKS="1")
+    assert done.end() == 0, done.stderr

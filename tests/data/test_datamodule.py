@@ -14,6 +14,11 @@ def build_data(**options: Any) -> TextDataModule:
     return TextDataModule(**{"batch_size": 4, **options})
 
 
+def test_a_batch_that_no_machine_can_hold_is_refused_at_once() -> None:
+    with pytest.raises(UserError, match=r"data\.batch_size=1000000000 windows of model\.block_size=8 need 2,080 GB"):
+        TextDataModule(batch_size=10**9)
+
+
 def test_defaults_are_tiny_shakespeare_split_as_in_the_lecture() -> None:
     data = TextDataModule()
     assert data.tokenizer.vocab_size == 65

@@ -1,7 +1,9 @@
 """Text files are read unchanged, or refused with the reason."""
 
 import io
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -103,3 +105,45 @@ def test_a_corpus_without_white_space_is_still_split(monkeypatch: pytest.MonkeyP
     pieces = list(Corpus.from_files([TextFile("text", lambda: io.BytesIO(b"x" * 200))]))
     assert "".join(pieces) == "x" * 200
     assert max(map(len, pieces)) <= 40
+
+
+def test_the_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x.txt").write_text("abc")
+    assert read_text("~/x.txt") == read_text("~/*.txt") == "abc"
+
+
+def test_a_list_of_files_and_patterns_is_joined_in_its_order(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(name)
+    assert read_text([tmp_path / "c.txt", str(tmp_path / "[ab].txt")]) == "cab"
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/random", "/dev/null"])
+def test_a_device_is_refused(path: str) -> None:
+    with pytest.raises(UserError, match="is a device: name a text file"):
+        read_text(path)
+
+
+def test_a_pipe_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_module, "MAX_PIPE_BYTES", 100_000)
+    read_end, write_end = os.pipe()
+    writer = Thread(target=lambda: os.write(write_end, b"y" * 200_000), daemon=True)
+    writer.start()
+    with pytest.raises(UserError, match="is a pipe of more than 0 GB: write it to a file first"):
+        read_text(f"/dev/fd/{read_end}")
+    os.read(read_end, 200_000)
+    writer.join()
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_links_that_form_a_loop_do_not_keep_a_pattern_from_ending(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for number in range(5):
+        (tmp_path / "a" / f"up-{number}").symlink_to(tmp_path)
+        (tmp_path / "a" / "b" / f"up-{number}").symlink_to(tmp_path)
+    (tmp_path / "a" / "b" / "x.txt").write_text("x")
+    (tmp_path / "y.txt").symlink_to(tmp_path / "a" / "b" / "x.txt")
+    (tmp_path / ".hidden.txt").write_text("h")
+    assert read_text(tmp_path / "**" / "*.txt") == "xx"

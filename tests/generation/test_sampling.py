@@ -36,6 +36,11 @@ def test_temperature_zero_is_greedy() -> None:
     assert sample(Constant(0.0, 0.1, 0.3, 0.2), "a", temperature=0.0, n_tokens=5) == "accccc"
 
 
+def test_a_temperature_near_zero_is_greedy() -> None:
+    for temperature in (1e-5, 1e-7, 1e-40, 1e-320):
+        assert sample(Constant(0.0, 5.0, 60.0, 5.0), "a", temperature=temperature, n_tokens=5) == "accccc"
+
+
 def test_top_k_of_one_is_greedy() -> None:
     assert sample(Constant(0.0, 0.1, 0.3, 0.2), top_k=1, n_tokens=5) == "ccccc"
 

@@ -203,6 +203,11 @@ def test_all_embeddings_of_a_token_are_summed() -> None:
         ({"init": "ones"}, ["init=ones", "gpt2"]),
         ({"init": "zero_residual", "residual": False}, ["init=zero_residual", "residual=true"]),
         ({"n_prev_tokens": -1}, ["n_prev_tokens=-1"]),
+        ({"n_layer": 10**8}, ["n_layer=100000000", "at most 1000"]),
+        ({"n_prev_tokens": 10**8}, ["n_prev_tokens=100000000", "at most 1000"]),
+        ({"n_embd": 4 * 10**7}, ["n_embd=40000000", "GB"]),
+        ({"expansion": 10**9}, ["expansion=1000000000", "GB"]),
+        ({"block_size": 10**11}, ["block_size=100000000000", "GB"]),
         ({"rope": True, "n_head": 1, "head_size": 3}, ["rope=true", "even", "3"]),
         (
             {"tie_weights": True, "n_layer": 1, "head_size": 4, "projection": False, "residual": False},

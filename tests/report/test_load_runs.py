@@ -1,6 +1,7 @@
 """Loading runs: every run once, also if it was copied, and nothing that is not a run."""
 
 import json
+import os
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,41 @@ def test_a_run_with_an_unreadable_config_stays_in_the_report(content: str, tmp_p
         (tmp_path / "run/.hydra" / name).write_text(content)
     (row,) = write_report(tmp_path).rows
     assert row.label == "bigram"
+
+
+def test_links_to_runs_are_followed_and_loops_of_links_end(tmp_path: Path) -> None:
+    write_result(tmp_path / "elsewhere" / "run")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "run" / "up").symlink_to(tmp_path)
+    assert load_only_run(tmp_path / "here").rung == "bigram"
+
+
+def test_a_record_that_is_no_regular_file_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_result(tmp_path / "good")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "result.json")
+    (tmp_path / "directory" / "result.json").mkdir(parents=True)
+    (tmp_path / "device").mkdir()
+    (tmp_path / "device" / "result.json").symlink_to("/dev/zero")
+    assert load_only_run(tmp_path).path.name == "good"
+    assert capsys.readouterr().err.count("not a regular file") == 2
+
+
+def test_a_large_record_is_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_result(tmp_path / "good")
+    write_result(tmp_path / "large", sample="x" * 2_000_000)
+    monkeypatch.setattr("gptladder.system.records.MAX_BYTES", 2**20)
+    assert load_only_run(tmp_path).path.name == "good"
+    assert "larger than 1 MB" in capsys.readouterr().err
+
+
+def test_control_characters_of_a_record_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_result(tmp_path / "good")
+    write_result(tmp_path / "bad\x1b[31m", status="odd")
+    assert load_only_run(tmp_path)
+    assert "\x1b" not in capsys.readouterr().err

@@ -84,6 +84,18 @@ def test_texts_from_runs_are_no_markup_in_the_terminal(tmp_path: Path) -> None:
     assert any("[red]red[/]" in line for line in printed(tmp_path, 250))
 
 
+def test_control_characters_from_runs_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    run(tmp_path, "bigram", description="\x1b[31mred\x07")
+    assert not any("\x1b" in line or "\x07" in line for line in printed(tmp_path, 250))
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+def test_a_cell_of_the_csv_table_is_no_formula(start: str, tmp_path: Path) -> None:
+    run(tmp_path, "bigram", description=f"{start}1+1")
+    (row,) = csv.DictReader(io.StringIO(csv_table(rows(tmp_path), NO_BASELINE)))
+    assert row["description"] == f"'{start}1+1"
+
+
 def test_the_csv_table_has_the_sentence_and_the_changed_keys(tmp_path: Path) -> None:
     run(tmp_path, "bigram")
     run(tmp_path, "multihead", description="Four heads.")

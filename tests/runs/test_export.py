@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gptladder.runs.checkpoint import load_trained
+from gptladder.runs.export import export
 from gptladder.system.errors import UserError
 from helpers.configs import command, trained
 from helpers.processes import Warm
@@ -38,6 +39,13 @@ def test_generate_and_evaluate_accept_an_export(run: Path) -> None:
         assert by_run.end() == 0, by_run.stderr
         assert by_export.end() == 0, by_export.stderr
         assert by_export.stdout == by_run.stdout
+
+
+def test_weights_that_are_not_finite_are_not_exported(tmp_path: Path) -> None:
+    weights = {"a": torch.zeros(2), "b": torch.tensor([1.0, float("nan")])}
+    with pytest.raises(UserError, match="the weights b are not all finite"):
+        export({"config": {}}, weights, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_does_not_contain_the_path_of_the_run(run: Path) -> None:

@@ -107,3 +107,38 @@ def test_a_checkpoint_with_a_name_of_the_user_holds_the_step_of_its_name(tmp_pat
     few = ("trainer.max_steps=21", "trainer.val_check_interval=10", "data.estimate_batches=1", "logger=none")
     trained(tmp_path, "model=bigram", *few, target, *words)
     assert {path.stem for path in (tmp_path / "more").iterdir()} == {f"epoch=0-step={step}" for step in (7, 14, 21)}
+
+
+class Thing:
+    """An object that a checkpoint cannot hold."""
+
+
+class Stateful(L.Callback):
+    """A user's callback whose state is an object, at once or later."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self.state: Any = {"thing": Thing()} if at_once else {"n": 1}
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.state)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.state = {"thing": Thing()}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_state_that_could_not_be_read_again_is_refused(at_once: bool, tmp_path: Path) -> None:
+    target = f"+callbacks.x={{_target_: training.test_callback_checks.Stateful, at_once: {at_once}}}"
+    with pytest.raises(UserError, match="the state of the callback Stateful has an object"):
+        trained(tmp_path, "model=bigram", "trainer.max_steps=4", "data.estimate_batches=1", target, "logger=none")
+    assert not (tmp_path / "checkpoints").exists() or not list((tmp_path / "checkpoints").glob("last*"))
+
+
+def test_a_run_with_a_callback_of_the_users_says_that_it_cannot_be_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = "+callbacks.x._target_=training.test_callback_checks.Own"
+    trained(tmp_path, "model=bigram", "trainer.max_steps=2", "data.estimate_batches=1", target, "logger=none")
+    assert "resume= will refuse this run: no config in conf/ names training.test_callback_checks.Own" in (
+        capsys.readouterr().out
+    )

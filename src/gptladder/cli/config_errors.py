@@ -33,6 +33,10 @@ EXTRAS = {
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+# What a directory that is read-only, or no directory, raises.
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
 def error_message(error: BaseException, conf: Path) -> str | None:
     """One sentence with the remedy for a user error; ``None`` for any other error."""
     for link in _chain(error):
@@ -66,6 +70,8 @@ def _link_message(link: BaseException, error: BaseException, conf: Path) -> str 
                 f"no space left on device ({_first_line(link)}): "
                 "free some space, then resume with resume=DIR; no data was lost"
             )
+        case OSError() if link is error and link.errno in NOT_WRITABLE and link.filename:
+            return f"{link.filename}: {link.strerror}: check the path and its permissions, or choose another directory"
         case MissingConfigException(options=[*options]):
             return _unknown_choice(link, options)
         case OverrideParseException():

@@ -19,7 +19,7 @@ from gptladder.cli.script import FAILED, USER_ERROR, replace_unencodable
 from gptladder.runs.configs import CONF
 from gptladder.runs.run import COMMAND, Run
 from gptladder.system import signals
-from gptladder.system.errors import SweepError, UserError
+from gptladder.system.errors import SweepError, UserError, printable
 
 Result = TypeVar("Result")
 
@@ -176,7 +176,7 @@ def report_user_errors(conf: Path) -> Iterator[None]:
     try:
         yield
     except SweepError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         raise SystemExit(FAILED) from None
     except Exception as error:
         _exit_if_user_error(error, conf)
@@ -188,5 +188,5 @@ def _exit_if_user_error(error: Exception, conf: Path) -> None:
 
     message = error_message(error, conf)
     if message is not None:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
         raise SystemExit(USER_ERROR) from None

@@ -11,18 +11,17 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
 from gptladder.cli.run_directory import CONFIG
-from gptladder.runs.configs import RUN_DIR, flatten, load_config, reads_surroundings
+from gptladder.runs.config_types import foreign_targets
+from gptladder.runs.configs import RUN_DIR, flatten, load_config, reads_surroundings, values_of
 from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import is_old_config
 from gptladder.system.errors import UserError
-from gptladder.system.records import parse_yaml, read_yaml
+from gptladder.system.records import read_yaml
 
 # The keys, of any of our configs, that name where a run writes.
 OUTPUT_KEYS = (
@@ -76,16 +75,17 @@ def _check_config(recorded: Path, conf: Path) -> None:
         raise UserError(f"{recorded} cannot be read as a config ({error}): start a new run") from None
     if {"defaults", "hydra"} & config.keys():
         raise UserError(f"{recorded} was not written by train.py: start a new run")
-    ours = (parse_yaml(path.read_text(encoding="utf-8")) for path in conf.rglob("*.yaml"))
-    known = {target for config in ours for target in _values(config, "_target_")}
-    foreign = sorted({str(target) for target in _values(config, "_target_")} - known)
+    foreign = foreign_targets(config, conf)
     if foreign:
-        raise UserError(f"refusing to instantiate {foreign[0]} from {recorded}: no config in {conf.name}/ names it")
+        raise UserError(
+            f"refusing to instantiate {foreign[0]} from {recorded}: no config in {conf.name}/ names it; "
+            f"if it is yours, name it in a file such as {conf.name}/callbacks/mine.yaml"
+        )
     for key, value in flatten(config):
         if reads_surroundings(value):
             raise UserError(f"refusing to resolve {key}={value} from {recorded}: replace it by its value there")
     for key in OUTPUT_KEYS:
-        for value in _values(config, key):
+        for value in values_of(config, key):
             if value is not None and not _is_inside(key, str(value), recorded.parents[1]):
                 raise UserError(f"refusing to write to {key}={value} from {recorded}: that is not in the run directory")
 
@@ -96,14 +96,6 @@ def _is_inside(key: str, value: str, run_dir: Path) -> bool:
         return Path(value).name == value
     named = value == RUN_DIR or re.match(r"(\w+:///)?\$\{run_dir\}(/|$)", value)
     return bool(named or Path(value) == run_dir) and ".." not in Path(value).parts
-
-
-def _values(node: Any, name: str) -> Iterator[Any]:
-    """Every value with that name anywhere in a config."""
-    if isinstance(node, dict):
-        yield from (value for key, value in node.items() if key == name)
-    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _values(part, name)
 
 
 def _original_cwd(path: Path) -> Path:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from gptladder.system.errors import UserError
+from gptladder.system.errors import UserError, printable
 
 FAILED, USER_ERROR = 1, 2
 
@@ -41,7 +41,7 @@ def run_script(body: Callable[[], None]) -> None:
         body()
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         raise SystemExit(USER_ERROR) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

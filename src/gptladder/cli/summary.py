@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gptladder.runs.published import SO_FAR
+from gptladder.system.errors import printable
 
 COLOURS = {"MATCH": "green", SO_FAR: "green", "DRIFT": "yellow"}
 
@@ -50,7 +51,7 @@ def summary_panel(result: dict[str, Any], path: Path) -> Panel:
     if result.get("stopped_by") and result["step"]:
         resume = shlex.join(["python", "train.py", f"resume={shown}"])
         commands.append(Text(resume, style="cyan", overflow="fold"))
-    body = Group(table, Text(), Text(result["sample"].strip("\n"), style="italic"), Text(), *commands)
+    body = Group(table, Text(), Text(printable(result["sample"].strip("\n")), style="italic"), Text(), *commands)
     return Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import lightning.pytorch as L
+import psutil
 import torch
 
 from gptladder.data.evaluation_batches import EstimateBatches, SequentialBatches
@@ -32,8 +33,8 @@ class TextDataModule(L.LightningDataModule):
     ``max_epochs`` the whole training is one epoch; with it, one epoch has as many tokens as the training split.
 
     Args:
-        path: a UTF-8 file, or a pattern that matches several; ``None`` is Tiny Shakespeare, which comes with the
-            package.
+        path: a UTF-8 file, a pattern that matches several, or a list of these; ``None`` is Tiny Shakespeare, which
+            comes with the package.
         tokenizer: builds a tokenizer from the two splits; characters by default.
         split: the fraction of characters for training.
         block_size: ``T``.
@@ -55,7 +56,7 @@ class TextDataModule(L.LightningDataModule):
     def __init__(
         self,
         *,
-        path: str | None = None,
+        path: str | list[str] | None = None,
         tokenizer: Callable[[Corpus, Corpus], Tokenizer] = CharTokenizer.from_text,
         split: float = 0.9,
         block_size: int = 8,
@@ -87,6 +88,7 @@ class TextDataModule(L.LightningDataModule):
         self.tokenizer = tokenizer(train, val)
         self.train_tokens, self.val_tokens = encode_splits(train, val, self.tokenizer, cache=cache)
         self._check_lengths()
+        self._check_batch_fits()
         self.tokens_per_char = len(self.val_tokens) / len(val)
         # None is torch's global generator.
         own = stream != "published"
@@ -102,6 +104,15 @@ class TextDataModule(L.LightningDataModule):
                     f"the {name} split has {len(tokens)} tokens, fewer than a window and its next token need "
                     f"({self.block_size + 1}): use a longer text, or lower model.block_size={self.block_size}"
                 )
+
+    def _check_batch_fits(self) -> None:
+        needed = 4 * self.batch_size * self.block_size * self.tokenizer.vocab_size
+        available = psutil.virtual_memory().total
+        if needed > available:
+            raise UserError(
+                f"data.batch_size={self.batch_size} windows of model.block_size={self.block_size} need "
+                f"{needed / 1e9:,.0f} GB for the logits alone, and this machine has {available / 1e9:,.0f}: use less"
+            )
 
     def check_divisible(self, n_processes: int) -> None:
         """Raise a ``UserError`` if the processes cannot divide a batch evenly."""
@@ -197,7 +208,7 @@ class TextDataModule(L.LightningDataModule):
             self.estimate_generator.set_state(state_dict["estimate"])
 
 
-def text_files(path: str | None, **options: Any) -> TextDataModule:
+def text_files(path: str | list[str] | None, **options: Any) -> TextDataModule:
     """A ``TextDataModule`` that does not fall back to Tiny Shakespeare.
 
     Raises:

@@ -6,7 +6,8 @@ import codecs
 import glob
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
@@ -17,6 +18,11 @@ from gptladder.system.errors import UserError
 
 READ_SIZE = 2**20  # bytes per read: a megabyte stays in the processor's cache while it is decoded, hashed and encoded
 MAX_PIECE_CHARS = 2**22  # characters: a text with no white space in that many is split anywhere
+
+MAX_PIPE_BYTES = 2**31
+
+# A file or a pattern, or several of them.
+TextPath = str | Path | Sequence[str | Path]
 
 TINY_SHAKESPEARE = "tinyshakespeare.txt"
 
@@ -131,23 +137,26 @@ def tiny_shakespeare() -> str:
     return "".join(tiny_shakespeare_corpus())
 
 
-def open_corpus(path: str | Path, *, key: str = "data.path") -> Corpus:
-    """Open a UTF-8 file, or all files that a pattern such as ``plays/*.txt`` matches, sorted by path.
+def open_corpus(path: TextPath, *, key: str = "data.path") -> Corpus:
+    """Open a UTF-8 file, all files that a pattern such as ``plays/*.txt`` matches, sorted by path, or a list of these.
+
+    A leading ``~`` is the home directory; ``**`` does not follow links to directories.
 
     Line endings are not translated, a byte-order mark is a character, and nothing is inserted between two files.
 
     Raises:
-        UserError: a file, named as the value of ``key``, is missing, unreadable, a directory, or not UTF-8 (with the
-            byte offset); a pattern matches no file; the corpus is empty.
+        UserError: a file, named as the value of ``key``, is missing, unreadable, a directory or a device, or not UTF-8
+            (with the byte offset); a pattern matches no file; the corpus is empty.
     """
-    names = _expand_pattern(str(path), key)  # str: YAML reads a name such as 2026 as a number
+    paths = path if isinstance(path, list | tuple) else [path]
+    names = [name for each in paths for name in _expand_pattern(str(each), key)]  # YAML reads 2026 as a number
     corpus = Corpus.from_files([_open_file(name, key) for name in names])
     if not len(corpus):
         raise UserError(f"{key}={path} is empty: name a file that contains text")
     return corpus
 
 
-def read_text(path: str | Path, *, key: str = "data.path") -> str:
+def read_text(path: TextPath, *, key: str = "data.path") -> str:
     """Read what ``open_corpus`` opens as one string."""
     return "".join(open_corpus(path, key=key))
 
@@ -158,25 +167,38 @@ def sha256(text: str) -> str:
 
 
 def _expand_pattern(path: str, key: str) -> list[str]:
+    path = str(Path(path).expanduser()) if path.startswith("~") else path
     if not glob.has_magic(path) or Path(path).exists():
         return [path]
-    matches = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 - Path.glob needs a root
+    root = Path(Path(path).anchor)
+    found = (match for match in root.glob(str(Path(path).relative_to(root))) if match.is_file())
+    matches = sorted(str(match) for match in found if "/." in path or not _is_hidden(match))
     if not matches:
         raise UserError(f"{key}={path} matches no file: check the pattern and the directory that it starts from")
     return matches
 
 
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") and part != ".." for part in path.parts)
+
+
 def _open_file(path: str, key: str) -> TextFile:
     name, location = f"{key}={path}", Path(path)
     try:
+        kind = location.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise UserError(f"{name} is a directory: name one text file, or a pattern such as '{path}/*.txt'")
+        if stat.S_ISCHR(kind) or stat.S_ISBLK(kind):
+            raise UserError(f"{name} is a device: name a text file")
         with location.open("rb") as file:
-            if location.is_file():
+            if stat.S_ISREG(kind):
                 return TextFile(name, lambda: location.open("rb"))
-            return TextFile(name, partial(io.BytesIO, file.read()))  # a pipe can be read only once
-    except IsADirectoryError:
-        raise UserError(f"{name} is a directory: name one text file") from None
+            content = file.read(MAX_PIPE_BYTES + 1)  # a pipe can be read only once
     except OSError as error:
         raise _unreadable(name, error) from None
+    if len(content) > MAX_PIPE_BYTES:
+        raise UserError(f"{name} is a pipe of more than {MAX_PIPE_BYTES >> 30} GB: write it to a file first")
+    return TextFile(name, partial(io.BytesIO, content))
 
 
 def _unreadable(name: str, error: OSError) -> UserError:

@@ -13,6 +13,9 @@ from gptladder.model.gpt import GPT
 from gptladder.model.kv_cache import KVCache
 from gptladder.system.errors import UserError
 
+# Divided by less, the logits may be infinite; the most likely token is then sampled anyway.
+MIN_TEMPERATURE = 1e-6
+
 
 def generate(
     net: nn.Module,
@@ -116,7 +119,7 @@ def _start_token(tokenizer: Tokenizer) -> Tensor:
 
 
 def _sample(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> Tensor:
-    if temperature == 0:
+    if temperature < MIN_TEMPERATURE:
         return logits.argmax(dim=-1, keepdim=True)
     logits = logits.float() / temperature
     if top_k is not None and top_k < logits.size(-1):

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import psutil
+
 from gptladder.model.block import ACTIVATIONS
 from gptladder.model.init import INITIALIZATIONS
 from gptladder.system.errors import UserError
+
+# Of one kind in a network; building so many takes PyTorch seconds.
+MAX_MODULES = 1000
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -19,6 +24,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         check_divisible(a["n_embd"], a["n_head"])
     else:
         check_int(1, head_size=a["head_size"])
+    check_size(a)
     check_choice(attention=(a["attention"], ("mean", "softmax")), activation=(a["activation"], tuple(ACTIVATIONS)))
     check_choice(norm_position=(a["norm_position"], ("none", "pre", "post")), init=(a["init"], tuple(INITIALIZATIONS)))
     check_dropout(a["dropout"])
@@ -32,6 +38,24 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         raise UserError(
             "model.init=zero_residual needs model.residual=true, model.projection=true and a model.expansion other "
             "than 1"
+        )
+
+
+def check_size(arguments: Mapping[str, Any]) -> None:
+    """Check that the network can be built at all: PyTorch would need minutes to find out, or all of the memory."""
+    a = arguments
+    for key in ("n_layer", "n_prev_tokens"):
+        if a[key] > MAX_MODULES:
+            raise UserError(f"model.{key}={a[key]} must be at most {MAX_MODULES}")
+    width = a["n_head"] * (a["head_size"] or a["n_embd"] // a["n_head"])
+    per_layer = 4 * width * a["n_embd"] + 2 * a["expansion"] * a["n_embd"] ** 2
+    n_parameters = a["n_layer"] * per_layer + (2 * a["vocab_size"] + a["block_size"]) * a["n_embd"]
+    needed, available = 4 * n_parameters, psutil.virtual_memory().total
+    if needed > available:
+        sizes = ", ".join(f"model.{key}={a[key]}" for key in ("n_layer", "n_embd", "block_size", "expansion"))
+        raise UserError(
+            f"{sizes} need {needed / 1e9:,.0f} GB for the weights alone, and this machine has {available / 1e9:,.0f}: "
+            "use smaller sizes"
         )
 
 

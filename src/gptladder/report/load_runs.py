@@ -18,6 +18,7 @@ from gptladder.runs.naming import LAUNCH_KEYS, job_name
 from gptladder.runs.old_records import RENAMED_VALUES
 from gptladder.runs.published import VERDICTS
 from gptladder.runs.run import is_locked
+from gptladder.system.errors import printable
 from gptladder.system.records import read_json, read_yaml
 
 SKIPPED_DIRECTORIES = {"tensorboard", "checkpoints", ".hydra"}  # what a run writes contains no other runs
@@ -145,11 +146,16 @@ def _read_records(directory: Path) -> Iterator[RunRecord]:
             yield _read_record(path)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
-            print(f"skipped {path}/result.json: not a run result ({reason})", file=sys.stderr)
+            print(printable(f"skipped {path}/result.json: not a run result ({reason})"), file=sys.stderr)
 
 
 def _run_directories(directory: Path) -> Iterator[Path]:
-    for path, subdirectories, files in os.walk(directory):
+    seen = set()  # links may form a loop
+    for path, subdirectories, files in os.walk(directory, followlinks=True):
+        if (real := os.path.realpath(path)) in seen:
+            subdirectories.clear()
+            continue
+        seen.add(real)
         subdirectories[:] = sorted(set(subdirectories) - SKIPPED_DIRECTORIES)
         if "result.json" in files:
             yield Path(path)

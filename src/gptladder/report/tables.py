@@ -13,6 +13,7 @@ from rich.text import Text
 from gptladder.report.aggregate import Row
 from gptladder.report.columns import COLUMNS, MINUS, Column, baseline_cell, table_notes
 from gptladder.report.ngram_baseline import NGramBaseline
+from gptladder.system.errors import printable
 
 STATUS_COLORS = {"MATCH": "green", "DRIFT": "yellow", "FAILED": "red"}
 LATEX_ESCAPES = {
@@ -84,7 +85,7 @@ def csv_table(rows: list[Row], baseline: NGramBaseline) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({key: _as_text(value) for key, value in record.items()} for record in records)
     return file.getvalue()
 
 
@@ -113,7 +114,7 @@ def terminal_table(rows: list[Row], baseline: NGramBaseline, width: int) -> Tabl
     for cells in zip(*(texts[column] for column in columns), strict=True):
         verdict = cells[[column.heading for column in columns].index("verdict")]
         color = next((color for word, color in STATUS_COLORS.items() if word in verdict), "")
-        table.add_row(*(Text(cell, color if cell is verdict else "") for cell in cells))
+        table.add_row(*(Text(printable(cell), color if cell is verdict else "") for cell in cells))
     return table
 
 
@@ -127,6 +128,11 @@ def _min_width(column: Column, cells: Sequence[str]) -> int:
         return min(column.min_width, _natural_width(column, cells))
     pieces = [word for cell in cells for word in cell.split()] if column.is_text else cells
     return max(len(piece) for piece in (*column.heading.split(), *pieces))
+
+
+def _as_text(value: object) -> object:
+    """A value that a spreadsheet does not take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _csv_record(row: Row) -> dict[str, object]:

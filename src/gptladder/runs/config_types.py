@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gptladder.runs.configs import CONF, flatten
+from gptladder.runs.configs import CONF, flatten, values_of
 from gptladder.system.errors import UserError
 from gptladder.system.records import parse_yaml
 
@@ -117,6 +117,13 @@ def config_values(conf: Path) -> dict[str, list[Any]]:
             elif not key.endswith("defaults"):
                 values.setdefault(key, [])
     return values
+
+
+def foreign_targets(config: Any, conf: Path = CONF) -> list[str]:
+    """What a config instantiates and no file in ``conf`` does; ``resume=`` refuses it, because it may do anything."""
+    values = config_values(conf)
+    known = {target for key, targets in values.items() if key.rpartition(".")[2] == "_target_" for target in targets}
+    return sorted({str(target) for target in values_of(config, "_target_")} - known)
 
 
 def _number(value: Any) -> Any:

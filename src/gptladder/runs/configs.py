@@ -113,6 +113,14 @@ def _escaped(value: Any) -> Any:
     return value.replace("${", "\\${") if isinstance(value, str) else value
 
 
+def values_of(node: Any, name: str) -> Iterator[Any]:
+    """Every value with that name anywhere in a config."""
+    if isinstance(node, dict):
+        yield from (value for key, value in node.items() if key == name)
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from values_of(part, name)
+
+
 def load_config(path: Path) -> dict[str, Any]:
     """A recorded config as it stands, unresolved, under today's names.
 

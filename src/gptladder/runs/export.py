@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gptladder.system.errors import UserError
 from gptladder.system.files import write_files
+from gptladder.system.records import read_json
 
 # Not exported: where the run wrote, and what it showed.
 EXPORTED_KEYS = ("rung", "seed", "data", "tokenizer", "model", "optimizer", "scheduler", "trainer", "hardware")
@@ -24,7 +25,13 @@ def export(metadata: dict[str, Any], weights: dict[str, Tensor], directory: Path
     Args:
         metadata: of a checkpoint: config, arguments of the network, tokenizer, hash of the text.
         weights: of the network, by name.
+
+    Raises:
+        UserError: a weight is not finite, or a file cannot be written.
     """
+    not_finite = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if not_finite:
+        raise UserError(f"the weights {not_finite[0]} are not all finite: export another checkpoint, such as best.ckpt")
     config = {key: value for key, value in metadata["config"].items() if key in EXPORTED_KEYS}
     text = json.dumps({**metadata, "config": config}, indent=1) + "\n"
     write_files({CONFIG_FILE: text.encode(), WEIGHTS_FILE: save(weights)}, directory)
@@ -41,7 +48,7 @@ def read_exported(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UserError(f"there is no checkpoint {path}: name a file that scripts/export.py wrote")
     config = path.with_suffix(".json")
     try:
-        metadata = json.loads(config.read_text(encoding="utf-8"))
+        metadata = read_json(config)
         weights = load(path.read_bytes())
     except OSError as error:
         raise UserError(f"{config} cannot be read ({error.strerror}): keep it next to {path.name}") from None

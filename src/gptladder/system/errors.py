@@ -32,6 +32,11 @@ def find_user_error(error: BaseException | None) -> UserError | None:
     return error
 
 
+def printable(text: str) -> str:
+    """A text without characters that a terminal would obey; line ends and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def suggest(name: str, names: Iterable[str], *, otherwise: Iterable[str] | None = None) -> str:
     """``did you mean X?`` with the nearest of ``names``; if none is close, a list of them, or of ``otherwise``."""
     names = sorted(names)

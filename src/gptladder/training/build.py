@@ -23,7 +23,7 @@ from gptladder.training import speed
 from gptladder.training.callback_checks import check_callbacks
 from gptladder.training.callbacks.nonfinite import NonFiniteGuard
 from gptladder.training.callbacks.result_writer import ResultWriter
-from gptladder.training.checkpoint_io import AtomicCheckpointIO
+from gptladder.training.checkpoint_io import AtomicCheckpointIO, check_states
 from gptladder.training.construct import construct
 from gptladder.training.lightning_module import LanguageModel
 
@@ -106,6 +106,7 @@ def build_trainer(
     accumulate = cfg.trainer.accumulate_grad_batches
     tokens_per_step = cfg.data.batch_size * accumulate * cfg.model.block_size
     all_callbacks = [*_constructed(cfg, "callbacks", L.Callback), *callbacks]
+    check_states({callback.state_key: callback.state_dict() for callback in all_callbacks})
     check_callbacks(
         all_callbacks,
         log_every_n_steps=cfg.trainer.log_every_n_steps,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gptladder.runs.checkpoint import read_checkpoint
+from gptladder.system.errors import UserError
 from gptladder.system.files import atomic_write
 
 
@@ -20,7 +23,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Save; raises ``FloatingPointError`` if a weight or a moment is not finite."""
+        """Save.
+
+        Raises:
+            FloatingPointError: a weight or a moment is not finite.
+            UserError: the state of a callback could not be read again.
+        """
+        check_states(checkpoint.get("callbacks", {}))
         for key in ("state_dict", "optimizer_states"):
             if not _is_finite(checkpoint.get(key)):
                 raise FloatingPointError(f"{key} contains NaN or infinity; {path} was not overwritten")
@@ -39,6 +48,37 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if isinstance(old, str) and Path(old).name == directory.name:  # else a directory outside the run
                 state.update(_relocate(state, old, str(directory)))
         return checkpoint
+
+
+def check_states(states: Mapping[str, Any]) -> None:
+    """Check that the states of callbacks, by name, are values that ``weights_only=True`` reads again.
+
+    Raises:
+        UserError: names the callback.
+    """
+    for name, state in states.items():
+        if _is_plain(state):
+            continue
+        buffer = io.BytesIO()
+        try:
+            torch.save(state, buffer)
+            torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+        except Exception as error:  # pickling may raise anything
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UserError(
+                f"the state of the callback {name} has an object that a checkpoint cannot hold ({reason}): "
+                "let its state_dict return numbers, text, tensors, lists and dictionaries"
+            ) from None
+
+
+def _is_plain(value: Any) -> bool:
+    match value:
+        case dict():
+            return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+        case list() | tuple():
+            return all(map(_is_plain, value))
+        case _:
+            return value is None or type(value) in (str, int, float, bool, torch.Tensor)
 
 
 def _is_finite(value: Any) -> bool:

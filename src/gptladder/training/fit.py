@@ -12,6 +12,7 @@ from gptladder.data.datamodule import TextDataModule
 from gptladder.evaluation.loss import bits_per_char
 from gptladder.model.gpt import count_parameters
 from gptladder.runs.checkpoint import read_checkpoint
+from gptladder.runs.config_types import foreign_targets
 from gptladder.runs.configs import describe_run, record_resolved
 from gptladder.runs.identity import config_hash, diff_identity, recipe
 from gptladder.runs.published import compare
@@ -43,6 +44,11 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
     config = module.metadata["config"]
     if is_first_process():
         record_resolved(run.path, config)
+        for target in foreign_targets(config):
+            print(
+                f"resume= will refuse this run: no config in conf/ names {target}; "
+                "name it in a file such as conf/callbacks/mine.yaml, now or later"
+            )
     run.start(
         model=config["rung"],
         seed=config["seed"],
