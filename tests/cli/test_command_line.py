@@ -211,3 +211,62 @@ def test_a_directory_of_configs_that_does_not_exist_is_a_user_error(tmp_path: Pa
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "--config-dir nowhere is not a directory" in done.stderr
+
+
+def test_two_jobs_that_would_share_a_directory_are_refused_before_launch(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_experiment(tmp_path / "mine", name, f"seed: {len(name)}\ndata: {{batch_size: {16 + len(name)}}}")
+    (tmp_path / "mine" / "experiment" / "two.yaml").write_text("# @package _global_\nseed: 9\n")
+    for words, message in (
+        (["--config-dir", "mine", "experiment=one,two"], "experiment=one and experiment=two"),
+        (["seed=1,1"], "the same job twice"),
+        (["model=bigram", "+a=1,2"], None),
+    ):
+        done = Warm("train.py", "-m", *words, *FEW, "plan=true" if message is None else "plan=false", cwd=tmp_path)
+        code = done.end()
+        if message is None:
+            assert code in (0, 1)
+            assert "would hold two jobs" not in done.stderr
+            continue
+        assert code == 2
+        (line,) = done.stderr.splitlines()
+        assert f"would hold two jobs, {message}" in line
+        assert not (tmp_path / "outputs").exists()
+
+
+def test_a_value_from_the_environment_is_recorded_resolved(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be " * 50)
+    words = ("data=text", "data.path=${oc.env:TEXT}", "+trainer.max_time={seconds: 0}", "hydra.run.dir=r", *FEW)
+    first = Warm("train.py", *words, cwd=tmp_path, TEXT=str(text))
+    assert first.end() == 0, first.stderr
+    config = tmp_path / "r" / ".hydra" / "config.yaml"
+    assert f"path: {text}" in config.read_text()
+    assert "run_dir: ${hydra:runtime.output_dir}" in config.read_text()
+    again = Warm("train.py", "resume=r", cwd=tmp_path)
+    assert again.end() == 0, again.stderr
+
+
+@pytest.mark.parametrize(("value", "shown"), [("null", "null"), ("''", "")])
+def test_a_text_without_a_path_does_not_become_shakespeare(value: str, shown: str, tmp_path: Path) -> None:
+    done = Warm("train.py", "data=text", f"data.path={value}", *FEW, cwd=tmp_path)
+    assert done.end() == 2
+    assert done.stderr == f"error: data=text data.path={shown}: give data.path=FILE a text\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "lr"),
+    [
+        (["model=layernorm"], 1e-3),
+        (["model=bigram"], 1e-2),
+        (["model=gpt"], 3e-4),
+        (["model=layernorm", "optimizer=muon"], 0.02),
+        (["model=bigram", "optimizer=adamw_matrices"], 1e-3),
+        (["model=layernorm", "optimizer=muon", "optimizer.lr=0.5"], 0.5),
+        (["model=layernorm", "rung_lr=0.25"], 0.25),
+        (["experiment=speedrun"], 0.06),
+    ],
+    ids=str,
+)
+def test_a_chosen_optimizer_brings_its_own_learning_rate(words: list[str], lr: float) -> None:
+    assert line(*words).compose().optimizer.lr == lr

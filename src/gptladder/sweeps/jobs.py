@@ -138,6 +138,25 @@ def raise_if_all_invalid(jobs: list[Job]) -> None:
         raise UserError(jobs[0].error)
 
 
+def check_directories(jobs: list[Job]) -> None:
+    """Check that no two jobs share a directory: one would pass the other's result off as its own.
+
+    Raises:
+        UserError: names both jobs.
+    """
+    first: dict[Path, Job] = {}
+    for job in jobs:
+        other = first.setdefault(job.directory, job)
+        if other is job:
+            continue
+        here, there = (set(each.overrides) - set(those.overrides) for each, those in ((other, job), (job, other)))
+        pair = f"{' '.join(sorted(here))} and {' '.join(sorted(there))}" if here else "the same job twice"
+        raise UserError(
+            f"{job.directory} would hold two jobs, {pair}: give their configs different names (rung: NAME), or start "
+            "them as sweeps of their own (sweep=NAME)"
+        )
+
+
 def collect_results(jobs: list[Job]) -> list[dict[str, Any]]:
     """The results of a sweep.
 

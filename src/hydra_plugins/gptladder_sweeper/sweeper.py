@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.cli.config_errors import error_message
 from gptladder.runs.run import Run
-from gptladder.sweeps.jobs import Job, collect_results, compose_job, raise_if_all_invalid, unfinished
+from gptladder.sweeps.jobs import Job, check_directories, collect_results, compose_job, raise_if_all_invalid, unfinished
 from gptladder.sweeps.workers import forward_signals
 from gptladder.system.files import atomic_write, remove_stale_files
 from gptladder.training.speed import gc_paused
@@ -35,6 +35,7 @@ class LadderSweeper(BasicSweeper):
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         jobs = self._jobs(arguments, loader, self.config)
+        check_directories(jobs)
         if self.config.plan:
             from gptladder.sweeps.dry_run import print_dry_run
 

@@ -65,11 +65,14 @@ class GracefulStop(L.Callback):
         interval = trainer.val_check_batch
         return isinstance(interval, int) and n_batches % interval == 0
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Lightning restores the handlers that it found before it calls `teardown`, and ours refer to its own.
+        self._restore_handlers()
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._restore_handlers()  # Lightning skips teardown after an exception
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._restore_handlers()
         if self.signal_number is not None:  # it came during the last steps or their evaluation
             signal.raise_signal(self.signal_number)
 
