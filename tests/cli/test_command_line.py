@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gptladder import __version__
 from gptladder.cli.command_line import CommandLine
 from gptladder.system.errors import UserError
 from helpers.configs import CONF, command
@@ -270,3 +271,39 @@ def test_a_text_without_a_path_does_not_become_shakespeare(value: str, shown: st
 )
 def test_a_chosen_optimizer_brings_its_own_learning_rate(words: list[str], lr: float) -> None:
     assert line(*words).compose().optimizer.lr == lr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["-m", "model=bigram,multihead", "seed=1,2"], "model"),
+        (["-m", "model=layernorm", "optimizer.lr=1e-3,1e-2"], "layernorm-lr"),
+        (["-m", "optimizer.lr=1e-3,1e-2", "tokenizer.vocab_size=256,512", "tokenizer=bpe"], "bigram-lr-vocab_size"),
+        (["-m", "seed=1,2"], "bigram-seed"),
+    ],
+    ids=" ".join,
+)
+def test_a_sweep_without_a_name_is_named_after_what_it_sweeps(arguments: list[str], name: str) -> None:
+    assert f"sweep={name}" in line(*arguments).sweep_arguments()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "seed=1,2", "sweep=mine"],
+        ["-m", "seed=1,2", "hydra.sweep.dir=x"],
+        ["experiment=ladder", "seed=1,2"],
+        ["-m"],
+    ],
+    ids=" ".join,
+)
+def test_a_sweep_with_a_name_keeps_it(arguments: list[str]) -> None:
+    assert [word for word in line(*arguments).sweep_arguments() if word.startswith("sweep=")] == [
+        word for word in arguments if word.startswith("sweep=")
+    ]
+
+
+def test_the_version_is_ours(tmp_path: Path) -> None:
+    done = Warm("train.py", "--version", cwd=tmp_path)
+    assert done.end() == 0
+    assert done.stdout == f"gpt-ladder {__version__}\n"

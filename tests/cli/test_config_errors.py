@@ -38,14 +38,33 @@ def test_an_unknown_choice_names_the_nearest_one(group: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("override", "remedy"),
+    [
+        ("multihead", "multihead is not KEY=VALUE: did you mean model=multihead?"),
+        ("gpu", "gpu is not KEY=VALUE: did you mean hardware=gpu?"),
+        ("nothing", "nothing is not KEY=VALUE: write KEY=VALUE, as in model=multihead"),
+        ("data.path=a (1).txt", "write 'data.path=\"a (1).txt\"'"),
+        ("hydra.run.dir=it's", "characters that need quotes"),
+        ("hardware=cuda", "hardware=cuda does not exist: did you mean gpu?"),
+    ],
+)
+def test_a_remedy_is_a_command_that_works(override: str, remedy: str) -> None:
+    with pytest.raises(Exception) as error:  # noqa: PT011
+        CommandLine([override], CONF).compose()
+    message = error_message(error.value, CONF)
+    assert message is not None
+    assert remedy in message
+
+
+@pytest.mark.parametrize(
     ("override", "nearest"),
     [
         ("mdl=bigram", "did you mean model?"),
         ("optimizer.lrr=1", "did you mean optimizer.lr?"),
         ("data.pth=x", "did you mean data.path?"),
         ("zzzzzz=1", "there are ablation, callbacks, data, "),
-        ("model.n_head=2", "does not exist for this rung: use a GPT rung"),
-        ("model.activation=gelu", "does not exist for this rung: use a GPT rung"),
+        ("model.n_head=2", "does not exist here: use model=embedding or a rung above it"),
+        ("model.activation=gelu", "does not exist here: use model=embedding or a rung above it"),
         ("lr=0.1", "did you mean optimizer.lr?"),
         ("max_steps=5", "did you mean trainer.max_steps?"),
         ("n_layer=2", "did you mean model.n_layer?"),

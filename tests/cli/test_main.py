@@ -99,7 +99,7 @@ def test_paths_may_contain_spaces_quotes_commas_and_equal_signs(tmp_path: Path) 
     before = contents(run)
     again = command("train.py", f"resume={run.relative_to(tmp_path)}", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "is already finished; nothing to resume" in again.stdout
+    assert "is already finished; trainer.max_steps=N with more steps trains it for longer" in again.stdout
     assert contents(run) == before
 
 
@@ -114,7 +114,7 @@ def test_each_job_of_a_sweep_has_its_own_directory(tmp_path: Path) -> None:
     arguments = ["-m", "model=bigram,embedding", "seed=1,2", "trainer.max_steps=1", "logger=none"]
     done = command("train.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("outputs/multirun/*/result.json"))) == 4
+    assert len(list(tmp_path.glob("outputs/model/*/result.json"))) == 4
 
 
 def test_a_config_can_be_shown_without_a_run(tmp_path: Path) -> None:

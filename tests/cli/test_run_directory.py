@@ -16,7 +16,7 @@ from gptladder.cli.run_directory import reserve_run_dir
 from gptladder.runs.naming import quote_override
 from gptladder.system import signals
 from gptladder.system.errors import UserError
-from helpers.configs import CONF
+from helpers.configs import CONF, trained
 
 
 def run_dir(path: Path) -> list[str]:
@@ -120,3 +120,19 @@ def test_a_signal_while_a_directory_is_created_leaves_none_whichever_thread_rece
     other.shutdown()
     assert ended.value.code == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
+
+
+def test_init_from_brings_the_rung_and_the_tokenizer_of_that_run(tmp_path: Path) -> None:
+    run = tmp_path / "a run"
+    few = ("trainer.max_steps=1", "data.estimate_batches=1", "callbacks.samples=null", "logger=none")
+    trained(run, "model=multihead", "model.n_head=2", "model.activation=gelu", *few)
+    for source in (run, run / "checkpoints" / "last.ckpt"):
+        line = CommandLine([f"init_from='{source}'", "seed=3"], CONF)
+        cfg = line.compose()
+        assert (cfg.rung, cfg.model.n_head, cfg.model.activation) == ("multihead", 2, "gelu")
+        assert (cfg.optimizer.lr, cfg.seed) == (1e-3, 3)
+    own = CommandLine([f"init_from='{run}'", "model.dropout=0.5"], CONF).compose()
+    assert (own.rung, own.model.dropout, own.model.n_head) == ("multihead", 0.5, 2)
+    other = CommandLine([f"init_from='{run}'", "model=layernorm"], CONF).compose()
+    assert (other.rung, other.model.n_head) == ("layernorm", 4)
+    assert CommandLine(["init_from=nowhere"], CONF).compose().rung == "bigram"

@@ -126,6 +126,23 @@ def test_labels_leave_out_the_settings_that_all_runs_share(tmp_path: Path) -> No
     assert shared_settings([first, second]) == list(shared)
 
 
+def test_labels_name_what_varies_also_where_names_are_long(tmp_path: Path) -> None:
+    shared = ("data=text", "data.path=/a/very/long/path/to/a/text.txt", "tokenizer=bpe", "trainer.max_steps=800")
+    for size in (256, 512):
+        for lr in ("0.001", "0.003"):
+            words = (*shared, f"tokenizer.vocab_size={size}", f"optimizer.lr={lr}")
+            record(tmp_path, f"{size}-{lr}", *words, job=size)
+    assert {row.label for row in rows(tmp_path)} == {
+        f"layernorm-lr{lr}-vocab_size{size}" for size in (256, 512) for lr in ("0.001", "0.003")
+    }
+
+
+def test_texts_that_vary_are_named_by_their_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        record(tmp_path, name, "data=text", f"data.path=/somewhere/{name}.txt")
+    assert [row.label for row in rows(tmp_path)] == ["layernorm-pathone.txt", "layernorm-pathtwo.txt"]
+
+
 def test_the_label_of_an_only_row_has_all_settings(tmp_path: Path) -> None:
     record(tmp_path, "a", "trainer.max_steps=40")
     (row,) = rows(tmp_path)

@@ -292,3 +292,44 @@ def test_resume_finishes_a_run_killed_after_its_last_checkpoint(
     trained(run, *words)
     assert_same_run(run, whole)
     tried(kills=1)
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted"])
+def test_a_run_is_trained_for_longer_with_the_same_optimizer_state(status: str, tmp_path: Path) -> None:
+    words = (*small(tmp_path), "trainer.max_steps=8", "hydra.run.dir=run")  # the last step has an evaluation anyway
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    assert Warm("train.py", *words, cwd=tmp_path).end() == 0
+    if status == "interrupted":
+        (run / "result.json").write_text((run / "result.json").read_text().replace('"finished"', '"interrupted"'))
+    longer = Warm("train.py", "resume=run", "trainer.max_steps=16", cwd=tmp_path)
+    assert longer.end() == 0, longer.stderr
+    assert "resuming at step 8" in longer.stdout
+    assert Warm("train.py", *words, "trainer.max_steps=16", "hydra.run.dir=whole", cwd=tmp_path).end() == 0
+    assert same_bits(bits(run), bits(whole))
+    assert (read(run)["status"], read(run)["step"]) == ("finished", 16)
+    assert read(run)["config_hash"] == read(whole)["config_hash"]
+    assert "max_steps: 16" in (run / ".hydra" / "config.yaml").read_text()
+    again = Warm("train.py", "resume=run", cwd=tmp_path)
+    assert again.end() == 0
+    assert "already finished" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trainer.max_steps=5"], "max_steps was 150 and is 5"),
+        (["trainer.max_steps=many"], "trainer.max_steps=many must be an integer"),
+        (["trainer.max_steps=20", "seed=2"], "leave out seed=2"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_is_not_made_shorter_or_another_one(
+    words: list[str], message: str, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(uninterrupted, tmp_path / "run")
+    before = contents(run)
+    refused = Warm("train.py", f"resume={run}", *words, cwd=tmp_path)
+    assert refused.end() == 2
+    (line,) = refused.stderr.splitlines()
+    assert message in line
+    assert contents(run) == before

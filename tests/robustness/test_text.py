@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.errors import InstantiationException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -82,7 +81,7 @@ def test_an_unreadable_path_is_refused_with_one_line(
     path = str(tmp_path / path)
     if "/proc" in path and not Path(path).exists():
         pytest.skip("there is no /proc here")
-    with pytest.raises(InstantiationException) as error:
+    with pytest.raises(UserError) as error:
         trained(tmp_path / "run", *training_arguments(Path(path)))
     assert message in str(error_message(error.value, ROOT / "conf"))
     tried(bad_inputs=1)

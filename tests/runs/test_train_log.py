@@ -180,7 +180,7 @@ def test_every_job_of_a_sweep_has_a_log_of_its_own(launcher: str, tmp_path: Path
     done = command("train.py", "-m", "seed=1,2", *SHORT, f"launcher={launcher}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "HYDRA" not in done.stdout + done.stderr
-    logs = {path.parent.name: path.read_text() for path in tmp_path.glob("outputs/multirun/*/train.log")}
+    logs = {path.parent.name: path.read_text() for path in tmp_path.glob("outputs/*/*/train.log")}
     assert len(logs) == 2
     for name, text in logs.items():
         seed = next(word for word in name.split("-") if word.startswith("seed")).removeprefix("seed")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptladder.runs.configs import flatten
-from gptladder.runs.naming import SHORT_GROUPS, job_name, quote_override
+from gptladder.runs.naming import SHORT_GROUPS, job_label, job_name, quote_override, varying_keys
 from helpers.configs import RUNGS, composed
 
 
@@ -66,3 +66,25 @@ def test_launch_options_do_not_change_a_name() -> None:
     for overrides in (["seed=1"], ["data.path=/a b/c.txt", "seed=1"]):
         launched = [*overrides, "fresh=true", "launcher=joblib", "sweep=other", "plan=true"]
         assert job_name("bigram", launched) == job_name("bigram", overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label"),
+    [
+        ([], "gpt"),
+        (["seed=2", "optimizer.lr=0.01", "model=gpt", "sweep=s"], "gpt-lr0.01-seed2"),
+        (["tokenizer.vocab_size=512"], "gpt-vocab_size512"),
+        (["data.path=/a/long/way/to/text.txt"], "gpt-pathtext.txt"),
+        (["data.path='/a b/text.txt'"], "gpt-pathtext.txt"),
+        (["data.path=[/a/one.txt,/b/two.txt]"], "gpt-path[one.txt,two.txt]"),
+        (["ablation=relu"], "gpt-relu"),
+    ],
+)
+def test_a_label_is_for_people(overrides: list[str], label: str) -> None:
+    assert job_label("gpt", overrides) == label
+
+
+def test_the_keys_that_vary_are_those_that_not_all_jobs_give_alike() -> None:
+    jobs = [["a=1", "b=2", "seed=1"], ["a=1", "b=3", "seed=1"], ["a=1", "seed=1", "+c=1"]]
+    assert varying_keys(jobs) == ["b", "c"]
+    assert varying_keys(jobs[:1]) == []

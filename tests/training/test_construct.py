@@ -66,3 +66,15 @@ def test_arguments_are_plain_containers(tmp_path: Path) -> None:
     assert built == {"a": {"b": [1, {"c": 2}]}}
     assert type(built["a"]) is dict
     assert type(built["a"]["b"]) is list
+
+
+def test_the_causes_of_an_error_end() -> None:
+    with pytest.raises(UserError) as refused:
+        construct({"part": {"_target_": "own.ours"}})
+    causes: list[BaseException] = []
+    error: BaseException | None = refused.value
+    while error is not None:
+        assert error not in causes
+        causes.append(error)
+        error = error.__cause__ or error.__context__
+    assert len(causes) >= 3

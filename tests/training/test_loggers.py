@@ -172,6 +172,9 @@ def test_hyperparameters_are_shown_without_an_experiment_summary(run_dir: Path) 
         "batch_size": 32,
         "lr": 1e-3,
     }
+    assert shown["weight_decay"].number_value == 0.01
+    assert shown["hardware.precision"].string_value == "32-true"
+    assert not any("_target_" in name or "dir" in name or "path" in name.split(".") for name in shown)
     assert metadata.EXPERIMENT_TAG not in summary
     assert "hp_metric" not in events(run_dir).Tags()["scalars"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gptladder.cli.inherit import inherited_overrides
 from gptladder.cli.script import usage_error
 from gptladder.runs.configs import flatten
 from gptladder.runs.naming import quote_override
@@ -24,6 +24,9 @@ from gptladder.system.errors import UserError
 
 # The keys that decide whether a command is a sweep, and those that decide where Hydra finds these.
 DECISIVE = ("experiment", "plan", "hydra.mode", "hydra.searchpath", "hydra/sweeper")
+
+# The name of a sweep that has none and varies nothing; see conf/train.yaml.
+DEFAULT_SWEEP = "multirun"
 
 # Settings of Hydra that a run relies on, with the value that it needs and what to use instead of another one.
 FIXED_SETTINGS = {
@@ -57,6 +60,8 @@ class CommandLine:
         for override in self.overrides:
             self._option_words.remove(override)
         self._conf = conf.parent / self._options.config_path if self._options.config_path else conf
+        # First, so that what the user gives comes after it.
+        self.overrides = [*inherited_overrides(self._parsed, self._compose_with), *self.overrides]
         options = self._options
         shown = ("cfg", "info", "hydra_help", "shell_completion")
         given = [name for name in (*shown, "run", "multirun") if getattr(options, name)]
@@ -77,6 +82,7 @@ class CommandLine:
             *([] if self._options.multirun else ["--multirun"]),
             *self._job_overrides(),
             *self._logging,
+            *self._sweep_name(),
             *([] if chosen else ["hydra/sweeper=ladder"]),
         ]
 
@@ -122,9 +128,12 @@ class CommandLine:
             raise UserError(f"plan={plan} must be true or false")
         return plan or cfg.hydra.mode == RunMode.MULTIRUN
 
-    @cached_property
+    @property
     def _parsed(self) -> list[Override]:
         return OverridesParser.create().parse_overrides(self.overrides)
+
+    def _compose_with(self, overrides: list[str]) -> DictConfig:
+        return self._compose([*overrides, *(str(each.input_line) for each in self._decisive)])
 
     @property
     def _decisive(self) -> list[Override]:
@@ -136,6 +145,18 @@ class CommandLine:
         is_verbose = any(each.key_or_group == "hydra.verbose" and each.value() is not False for each in self._parsed)
         chosen = any(each.key_or_group == "hydra/job_logging" for each in self._parsed)
         return ["hydra/job_logging=stdout"] if is_verbose and not chosen else []
+
+    def _sweep_name(self) -> list[str]:
+        """A name for a sweep that has none, after what it sweeps: ``layernorm-lr``, or ``model`` over rungs."""
+        swept = [override.key_or_group for override in self._parsed if override.is_sweep_override()]
+        if not swept or self._compose_decisive().get("sweep") != DEFAULT_SWEEP:
+            return []
+        if any(override.key_or_group in ("sweep", "hydra.sweep.dir") for override in self._parsed):
+            return []
+        keys = [key.rpartition(".")[2] for key in swept if key != "seed"] or ["seed"]
+        if "model" not in swept:
+            keys.insert(0, next((str(each.value()) for each in self._parsed if each.key_or_group == "model"), "bigram"))
+        return [f"sweep={'-'.join(keys)}"]
 
     def _job_overrides(self) -> list[str]:
         """The overrides, such that Hydra checks a key that only some jobs have in each job.

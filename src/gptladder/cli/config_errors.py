@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from pydoc import ErrorDuringImport, locate
@@ -20,6 +21,8 @@ from hydra.errors import (
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, MissingMandatoryValue
 
 from gptladder.runs.config_types import config_values
+from gptladder.runs.configs import sorted_by_inheritance
+from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import RENAMED_KEYS, RENAMED_VALUES
 from gptladder.system.errors import UserError, suggest
 
@@ -28,6 +31,9 @@ EXTRAS = {
     "hydra/launcher": "pip install -e '.[slurm]' or '.[ray]' installs it, launcher=joblib needs nothing more",
     "hydra/sweeper": "pip install -e '.[search]' installs it",
 }
+
+# Names that others give to our choices.
+OTHER_NAMES = {("hardware", "cuda"): "gpu", ("hardware", "metal"): "mps", ("optimizer", "adam"): "adamw"}
 
 # What a full disk, or a quota, raises.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -75,7 +81,7 @@ def _link_message(link: BaseException, error: BaseException, conf: Path) -> str 
         case MissingConfigException(options=[*options]):
             return _unknown_choice(link, options)
         case OverrideParseException():
-            return f"{link.override} is not a valid override: quote special characters, as in 'key=\"a,b\"'"
+            return _invalid_override(str(link.override), conf)
         case MissingMandatoryValue() | InterpolationResolutionError():
             return f"{_first_line(link)}: give {link.full_key or 'it'} a value"
         case ConfigKeyError() | AttributeError() if isinstance(error, ConfigCompositionException):
@@ -105,10 +111,22 @@ def _composition_message(error: HydraException) -> str:
     return _first_line(error) if error.__cause__ is None else f"{_first_line(error)}: {_first_line(error.__cause__)}"
 
 
+def _invalid_override(override: str, conf: Path) -> str:
+    key, equals, value = override.partition("=")
+    if equals and value:
+        quoted = shlex.quote(f'{key}="{value}"' if '"' not in value else f"{key}={quote_override(value)}")
+        return f"{override} has characters that need quotes: write {quoted}"
+    groups = [path.parent.name for path in conf.glob(f"*/{key}.yaml")]
+    meant = f"did you mean {groups[0]}={key}?" if groups else "write KEY=VALUE, as in model=multihead"
+    return f"{override} is not KEY=VALUE: {meant}"
+
+
 def _unknown_choice(error: MissingConfigException, choices: list[str]) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     if group in EXTRAS:
         return f"{group}={choice} is not installed: {EXTRAS[group]}"
+    if (group, choice) in OTHER_NAMES:
+        return f"{group}={choice} does not exist: did you mean {OTHER_NAMES[group, choice]}?"
     return f"{group}={choice} does not exist: {suggest(choice, choices)}"
 
 
@@ -122,8 +140,7 @@ def _unknown_key(error: ConfigCompositionException, conf: Path) -> str:
         return f"{key} has no entry {inside.group(1)}: use ++{key}=... to add one"
     group, _, name = key.rpartition(".")
     if key in values:
-        remedy = "a GPT rung, such as model=multihead or model=gpt" if group == "model" else _choices_with(key, conf)
-        return f"{key} does not exist {'for this rung' if group == 'model' else 'here'}: use {remedy}"
+        return f"{key} does not exist here: use {_choices_with(key, conf)}"
     arguments = {name for target in values.get(f"{group}._target_", []) for name in _arguments(target)}
     if name in arguments:
         return f"{key} is not in the config yet: add it with +{key}=..."
@@ -144,9 +161,10 @@ def _arguments(target: Any) -> Collection[str]:
 
 
 def _choices_with(key: str, conf: Path) -> str:
-    """The choices of a group whose files set a key."""
+    """The choices of a group whose files set a key; of the rungs, the first one."""
     group, _, name = key.partition(".")
-    files = sorted(
-        path for path in (conf / group).glob("*.yaml") if f"{name.split('.')[0]}:" in path.read_text("utf-8")
-    )
+    word = f"{name.partition('.')[0]}:"
+    files = [path for path in sorted_by_inheritance(conf / group) if word in path.read_text("utf-8")]
+    if group == "model":
+        return f"model={files[0].stem} or a rung above it"
     return " or ".join(f"{group}={path.stem}" for path in files)

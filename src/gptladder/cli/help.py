@@ -24,8 +24,8 @@ KEYS = {
     "trainer.val_check_interval=INT": "steps between evaluations",
     "init_from=RUN": "start from the weights and tokenizer of a run directory, checkpoint or export",
     "hydra.run.dir=DIR": "the directory of a single run (default outputs/RUNG/DATE_TIME)",
-    "resume=DIR": "resume a stopped run from its own recorded config; takes no other argument",
-    "sweep=NAME": "a sweep's directory, outputs/NAME (default multirun); the same command again resumes it",
+    "resume=DIR": "resume a stopped run from its own recorded config; trainer.max_steps=N trains it for longer",
+    "sweep=NAME": "a sweep's directory, outputs/NAME (default: what is swept); the same command again resumes it",
     "fresh=true": "a sweep deletes the earlier results of its jobs",
     "plan=true": "dry run: build every job, print what each will cost, train nothing",
 }

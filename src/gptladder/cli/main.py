@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gptladder import __version__
 from gptladder.cli.script import FAILED, USER_ERROR, replace_unencodable
 from gptladder.runs.configs import CONF
 from gptladder.runs.run import COMMAND, Run
@@ -40,6 +41,9 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
     """
     replace_unencodable()
     arguments = sys.argv[1:]
+    if "--version" in arguments:
+        print(f"gpt-ladder {__version__}")
+        return
     if {"-h", "--help"} & set(arguments):
         from gptladder.cli.help import print_help
 
@@ -114,14 +118,15 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
 
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if resumed:
-        others = [argument for argument in arguments if argument not in resumed[:1]]
+        longer = [argument for argument in arguments if argument.startswith("trainer.max_steps=")]
+        others = [argument for argument in arguments if argument not in (*resumed[:1], *longer[:1])]
         path = check_resumable(resumed[0].removeprefix("resume="), others=others, conf=conf)
-        if Run(path).finished:
-            print(f"{path} is already finished; nothing to resume")
+        if Run(path).finished and not longer:
+            print(f"{path} is already finished; trainer.max_steps=N with more steps trains it for longer")
             raise SystemExit
         with report_stop() as started:
             started.append(path)
-            yield resume_arguments(path)
+            yield resume_arguments(path, *longer)
         return
     line = CommandLine(arguments, conf)
     check_renamed(line.overrides)

@@ -41,13 +41,16 @@ def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
     if not directory or not (path / CONFIG).is_file():
         raise UserError(f"resume={directory} is not a run directory: there is no {CONFIG} in it")
     if others:
-        raise UserError(f"resume={directory} uses the run's own config: leave out {' '.join(others)}")
+        raise UserError(
+            f"resume={directory} uses the run's own config, and only trainer.max_steps may change: "
+            f"leave out {' '.join(others)}"
+        )
     _check_config(path / CONFIG, conf)
     return path
 
 
-def resume_arguments(path: Path) -> list[str]:
-    """The arguments that resume the run in ``path`` from its recorded config."""
+def resume_arguments(path: Path, *longer: str) -> list[str]:
+    """The arguments that resume the run in ``path`` from its recorded config, with more steps if given."""
     cwd = _original_cwd(path)
     if cwd.is_dir():
         os.chdir(cwd)  # data.path may be relative to it
@@ -65,7 +68,7 @@ def resume_arguments(path: Path) -> list[str]:
         "hydra/job_logging=none",
         "hydra/hydra_logging=none",
     ]
-    return ["--config-path", str(recorded_config.parent), "--config-name", "config", *settings]
+    return ["--config-path", str(recorded_config.parent), "--config-name", "config", *settings, *longer]
 
 
 def _check_config(recorded: Path, conf: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from gptladder.runs.naming import VARYING, job_label, key_of
 from gptladder.runs.published import SO_FAR
 from gptladder.system.errors import printable
 
@@ -22,19 +24,26 @@ COLOURS = {"MATCH": "green", SO_FAR: "green", "DRIFT": "yellow"}
 
 def summary(result: dict[str, Any], path: Path) -> RenderableType:
     """The summary of the current job: a panel for a single run, a line for a job of a sweep."""
-    return summary_line(result) if HydraConfig.get().mode == RunMode.MULTIRUN else summary_panel(result, path)
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return summary_panel(result, path)
+    varying = os.environ.get(VARYING, "").split(",")
+    shown = [word for word in hydra.overrides.task if key_of(word) in varying and key_of(word) != "seed"]
+    return summary_line(result, job_label(result["model"], shown))
 
 
-def summary_line(result: dict[str, Any]) -> Text:
-    """A run in one line: ``multihead seed 1337   train 2.2440   val 2.2609   14.2 s   MATCH``."""
+def summary_line(result: dict[str, Any], label: str) -> Text:
+    """A run in one line: ``multihead-lr0.01 seed 1337   train 2.2440   val 2.2609   14.2 s   MATCH``."""
     verdict = (result["published"] or {}).get("verdict", "")
     ending = f"stopped at step {result['step']:,}" if result.get("stopped_by") else verdict
     return Text.assemble(
-        (f"{result['model']:<12}", "bold"),
-        f"seed {result['seed']}   ",
+        (f"{label:<12}", "bold"),
+        f" seed {result['seed']}   ",
         _losses(result["train_estimate"], result["val_estimate"]),
         f"   {result['wall_seconds']:.1f} s   ",
         (ending, COLOURS.get(ending, "")),
+        no_wrap=True,
+        overflow="ignore",
     )
 
 
@@ -46,11 +55,12 @@ def summary_panel(result: dict[str, Any], path: Path) -> Panel:
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     for name, value in (*_rows(result), ("run", Text(str(shown), overflow="fold"))):
         table.add_row(name, value)
-    command = Text(shlex.join(["tensorboard", "--logdir", str(shown)]), style="cyan", overflow="fold")
-    commands = [command]
+    words = [["tensorboard", "--logdir", str(shown)]]
+    if result["step"]:  # else there is no checkpoint
+        words += [["python", f"scripts/{name}.py", "--run", str(shown)] for name in ("generate", "inspect_run")]
     if result.get("stopped_by") and result["step"]:
-        resume = shlex.join(["python", "train.py", f"resume={shown}"])
-        commands.append(Text(resume, style="cyan", overflow="fold"))
+        words.append(["python", "train.py", f"resume={shown}"])
+    commands = [Text(shlex.join(each), style="cyan", overflow="fold") for each in words]
     body = Group(table, Text(), Text(printable(result["sample"].strip("\n")), style="italic"), Text(), *commands)
     return Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)
 
@@ -83,6 +93,8 @@ def _published(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
         yield "", Text(_difference(published))
     else:
         yield "", Text.assemble((verdict, f"bold {COLOURS[verdict]}"), f"   {_difference(published)}")
+    if verdict == "DRIFT":
+        yield "", Text("this is not rounding: the code, a setting or the text differs (docs/verdict.md)")
     if published.get("worst_abs_diff"):  # else every digit agrees, or version 0.1 recorded it
         where = f"{published['worst_split']}, step {published['worst_step']:,}"
         yield "", Text(f"rounding explains up to {published['tolerance']:.4f} there ({where})")

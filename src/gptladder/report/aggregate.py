@@ -13,7 +13,7 @@ from gptladder.report.config_diff import Change, config_diff, summarize
 from gptladder.report.load_runs import RunRecord
 from gptladder.report.statistics import Mean, PairedDifference, correct_p_values
 from gptladder.runs.configs import CONF, sorted_by_inheritance
-from gptladder.runs.naming import job_name
+from gptladder.runs.naming import job_label, job_name
 from gptladder.runs.published import VERDICTS
 
 
@@ -130,6 +130,16 @@ class Row:
         return {str(run.config["tokenizer"]) for run in self.runs if "tokenizer" in run.config}
 
     @property
+    def bits_per_nat(self) -> float | None:
+        """Bits per character of one nat per token, for the tokenizer of the row."""
+        factors = [
+            bits / loss
+            for run in self.representative
+            if (bits := run.number("val_bits_per_char")) and (loss := run.number("val_loss"))
+        ]
+        return sum(factors) / len(factors) if factors else None
+
+    @property
     def _compared(self) -> list[RunRecord]:
         return [run for run in self.finished if run.result.get("published")]
 
@@ -149,7 +159,7 @@ def group_runs(records: Iterable[RunRecord]) -> list[Row]:
         rung = groups[name][0].rung
         return min(record.job for record in groups[name]), order.get(rung, len(order)), rung, name
 
-    labels = _short_labels(groups)
+    labels = _labels(groups)
     rows: list[Row] = []
     base: Row | None = None
     for name in sorted(groups, key=position):
@@ -176,6 +186,11 @@ def paired_difference(row: Row, reference: Row) -> PairedDifference | None:
     return PairedDifference.from_values(a - b for a, b in pairs if a is not None and b is not None)
 
 
+def has_several_tokenizers(rows: Iterable[Row]) -> bool:
+    """Whether the losses per token of the rows are not comparable, so that only bits per character are."""
+    return len(set().union(*(row.tokenizers for row in rows))) > 1
+
+
 def shared_settings(rows: list[Row]) -> list[str]:
     """The overrides that the labels of the rows leave out, because all runs share them."""
     if all(row.label == row.name for row in rows):
@@ -183,16 +198,21 @@ def shared_settings(rows: list[Row]) -> list[str]:
     return _shared_overrides(run for row in rows for run in row.runs)
 
 
-def _short_labels(groups: dict[str, list[RunRecord]]) -> dict[str, str]:
-    """The name of each group without the settings that all runs share; the full names if short ones would collide."""
-    shared = _shared_overrides(record for group in groups.values() for record in group)
-    labels = {}
-    for name in groups:
-        labels[name] = name
-        for override in shared:
-            part = job_name("", [override])  # "-max_steps40"
-            labels[name] = re.sub(rf"{re.escape(part)}(?=-|$)", "", labels[name], count=1)
-    return labels if len(groups) > 1 and len(set(labels.values())) == len(labels) else {name: name for name in groups}
+def _labels(groups: dict[str, list[RunRecord]]) -> dict[str, str]:
+    """A label for each group, of what varies among them; the full names if labels would collide."""
+    shared = _shared_overrides(record for group in groups.values() for record in group) if len(groups) > 1 else []
+    labels = {name: _label(name, group, shared) for name, group in groups.items()}
+    return labels if len(set(labels.values())) == len(labels) else {name: name for name in groups}
+
+
+def _label(name: str, group: list[RunRecord], shared: list[str]) -> str:
+    record = next((record for record in group if record.overrides is not None), None)
+    if record is not None:
+        return job_label(record.rung, [override for override in record.settings.values() if override not in shared])
+    for override in shared:  # no job has started: only the directories have names
+        part = job_name("", [override])  # "-max_steps40"
+        name = re.sub(rf"{re.escape(part)}(?=-|$)", "", name, count=1)
+    return name
 
 
 def _shared_overrides(records: Iterable[RunRecord]) -> list[str]:

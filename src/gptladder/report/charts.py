@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gptladder.report.aggregate import Row
+from gptladder.report.aggregate import Row, has_several_tokenizers
 from gptladder.report.curves import CurvePoint, PublishedPoint, mean_curve, published_curve
 from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.palette import palette
 from gptladder.report.statistics import Mean
 
 TEXT_COLOR, MUTED_COLOR, GRID_COLOR = "#1f2937", "#6b7280", "#d1d5db"
+NATS = "nats per token"
 LABEL_HEIGHT = 0.24  # inches
 DOTTED = (0, (0.1, 2.4))
 MAX_LABELED_ROWS = 40  # labels and values of more rows would overlap
@@ -43,13 +44,14 @@ def to_png(figure: Figure) -> bytes:
 def plot_curves(rows: list[Row]) -> Figure:
     """Plot the val estimate over the steps: the mean of the seeds with a band of one standard deviation."""
     height = max(6.5, LABEL_HEIGHT * min(len(rows), MAX_LABELED_ROWS) + 1)
-    figure, axes = new_chart(
-        "val estimate, nats per token", "published: dotted, with what rounding explains", 11, height
-    )
+    scales, unit = scales_and_unit(rows)
+    published = any(row.published for row in rows) and unit == NATS
+    legend = "published: dotted, with what rounding explains" if published else ""
+    figure, axes = new_chart(f"val estimate, {unit}", legend, 11, height)
     drawn: list[tuple[CurveEnd, list[CurvePoint]]] = []
-    for row, color in zip(rows, palette(len(rows)), strict=True):
-        if points := mean_curve(row):
-            _draw_curve(axes, points, published_curve(row), color)
+    for row, scale, color in zip(rows, scales, palette(len(rows)), strict=True):
+        if points := mean_curve(row, scale=scale):
+            _draw_curve(axes, points, published_curve(row) if published else [], color)
             drawn.append((CurveEnd(_shorten(row.label), color, points[-1].step, points[-1].mean), points))
     axes.set_xlabel("step", color=MUTED_COLOR, loc="left")
     axes.grid(axis="y", color=GRID_COLOR, linewidth=0.5)
@@ -59,14 +61,27 @@ def plot_curves(rows: list[Row]) -> Figure:
     return figure
 
 
+def scales_and_unit(rows: list[Row]) -> tuple[list[float], str]:
+    """The factor for the losses of each row, and their unit: nats per token, unless the rows' tokens differ."""
+    scales = [row.bits_per_nat for row in rows]
+    if has_several_tokenizers(rows) and any(scales):
+        return [scale or math.nan for scale in scales], "bits per character"
+    return [1.0] * len(rows), NATS
+
+
 def plot_ladder(rows: list[Row], baseline: NGramBaseline) -> Figure:
     """Plot the last val estimate of each row as a step, with its standard deviation and the published value.
 
     A dashed line across the chart is the n-gram model with as much context as the rows.
     """
     width = min(max(6.0, 0.95 * len(rows)), 0.95 * MAX_LABELED_ROWS)
-    figure, axes = new_chart("last val estimate, nats per token", "published: ring", width, 5)
-    means = [row.mean("val_estimate") if row.finished else None for row in rows]
+    scales, unit = scales_and_unit(rows)
+    published = any(row.published for row in rows) and unit == NATS
+    figure, axes = new_chart(f"last val estimate, {unit}", "published: ring" if published else "", width, 5)
+    means = [
+        mean.scaled(scale) if row.finished and (mean := row.mean("val_estimate")) else None
+        for row, scale in zip(rows, scales, strict=True)
+    ]
     losses = [mean if mean and math.isfinite(mean.mean) else None for mean in means]
     for x, (row, loss, color) in enumerate(zip(rows, losses, palette(len(rows)), strict=True)):
         previous = losses[x - 1] if x else None
@@ -74,7 +89,7 @@ def plot_ladder(rows: list[Row], baseline: NGramBaseline) -> Figure:
             axes.plot([x - 0.5] * 2, [previous.mean, loss.mean], color=GRID_COLOR, linewidth=1, zorder=1)
         if loss:
             _draw_step(axes, x, loss, color, with_value=len(rows) <= MAX_LABELED_ROWS)
-            if row.published:
+            if row.published and published:
                 axes.plot(x, row.published[1], "o", mfc="white", mec=color, mew=1.6, markersize=7, zorder=3)
         else:
             above_axis = axes.get_xaxis_transform()
@@ -82,7 +97,7 @@ def plot_ladder(rows: list[Row], baseline: NGramBaseline) -> Figure:
     _label_steps(axes, [_shorten(row.label) for row in rows])
     axes.margins(y=0.18)
     for ngram in baseline.losses:
-        _draw_baseline(axes, ngram.label, ngram.loss)
+        _draw_baseline(axes, ngram.label, ngram.loss if unit == NATS else ngram.bits_per_char)
     return figure
 
 

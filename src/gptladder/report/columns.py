@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from gptladder.report.aggregate import Row, shared_settings
+from gptladder.report.aggregate import Row, has_several_tokenizers, shared_settings
 from gptladder.report.ngram_baseline import NGramLoss
 from gptladder.report.statistics import PairedDifference
 
@@ -101,6 +101,14 @@ COLUMNS = (
 )
 
 
+def table_columns(rows: Iterable[Row]) -> tuple[Column, ...]:
+    """The columns of a table; a narrow terminal shows the losses per token last where tokenizers differ."""
+    if not has_several_tokenizers(rows):
+        return COLUMNS
+    priorities = {"bits/char": 0, "val estimate": 8, "exact val loss": 8}
+    return tuple(replace(c, drop_priority=priorities.get(c.heading, c.drop_priority)) for c in COLUMNS)
+
+
 def baseline_cell(column: Column, baseline: NGramLoss) -> str:
     """The cell of an n-gram model, which is the last row of a table."""
     cells = {
@@ -119,6 +127,8 @@ def table_notes(rows: list[Row]) -> list[str]:
     n_tests = sum(row.difference is not None and row.difference.p_corrected is not None for row in rows)
     notes = {
         f"All runs: {' '.join(shared)}": bool(shared),
+        "The tokenizers differ: compare bits/char. A loss is per token, and tokens of different tokenizers are not "
+        "equally long.": has_several_tokenizers(rows),
         "Estimates: mean ± standard deviation over seeds. Exact val loss and bits/char: mean ± half the 95 % "
         "confidence interval (Student's t).": has_seeds,
         "Largest difference from the published curve ≤ what rounding explains at that point.": any(

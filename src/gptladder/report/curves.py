@@ -20,8 +20,8 @@ class CurvePoint:
     std: float
 
 
-def mean_curve(row: Row, key: str = "val_estimate") -> list[CurvePoint]:
-    """The mean over seeds; points that are not finite are left out, because no chart can show them."""
+def mean_curve(row: Row, key: str = "val_estimate", *, scale: float = 1.0) -> list[CurvePoint]:
+    """The mean over seeds, times ``scale``; points that are not finite are left out: no chart can show them."""
     curves = [{point["step"]: point.get(key) for point in run.curve} for run in row.representative]
     curves = [curve for curve in curves if curve]
     points = []
@@ -29,7 +29,7 @@ def mean_curve(row: Row, key: str = "val_estimate") -> list[CurvePoint]:
         if all(step in curve for curve in curves):
             loss = Mean.from_values(curve[step] for curve in curves)
             if loss is not None and math.isfinite(loss.mean):
-                points.append(CurvePoint(int(step), loss.mean, loss.std or 0.0))
+                points.append(CurvePoint(int(step), scale * loss.mean, scale * (loss.std or 0.0)))
     return points
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from gptladder.report.aggregate import Row
+from gptladder.report.aggregate import Row, has_several_tokenizers
 from gptladder.report.attention import attention_images
+from gptladder.report.charts import NATS, scales_and_unit
 from gptladder.report.columns import COLUMNS, baseline_cell, table_notes
 from gptladder.report.curves import mean_curve, published_curve
 from gptladder.report.ngram_baseline import NGramBaseline
@@ -30,8 +31,12 @@ def render_page(rows: list[Row], baseline: NGramBaseline, *, title: str) -> str:
         attention=attention_images(rows),
         metrics=CHART_METRICS,
         lines=_chart_lines(rows),
+        unit=scales_and_unit(rows)[1],
         baseline=baseline,
-        baseline_lines=[{"label": loss.label, "loss": loss.loss} for loss in baseline.losses],
+        baseline_lines=[
+            {"label": loss.label, "loss": loss.bits_per_char if has_several_tokenizers(rows) else loss.loss}
+            for loss in baseline.losses
+        ],
         commands=_commands(rows),
         plotly=get_plotlyjs(),
     )
@@ -39,14 +44,21 @@ def render_page(rows: list[Row], baseline: NGramBaseline, *, title: str) -> str:
 
 def _chart_lines(rows: list[Row]) -> list[dict[str, Any]]:
     """The curves of each row, by metric."""
+    scales, unit = scales_and_unit(rows)
     return [
         {
             "label": row.label,
             "color": color,
-            "measured": {key: [tuple(vars(point).values()) for point in mean_curve(row, key)] for key in CHART_METRICS},
-            "published": {key: [tuple(point) for point in published_curve(row, key)] for key in CHART_METRICS},
+            "measured": {
+                key: [tuple(vars(point).values()) for point in mean_curve(row, key, scale=scale)]
+                for key in CHART_METRICS
+            },
+            "published": {
+                key: [tuple(point) for point in published_curve(row, key)] if unit == NATS else []
+                for key in CHART_METRICS
+            },
         }
-        for row, color in zip(rows, palette(len(rows)), strict=True)
+        for row, scale, color in zip(rows, scales, palette(len(rows)), strict=True)
     ]
 
 

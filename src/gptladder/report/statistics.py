@@ -30,6 +30,10 @@ class Mean:
         std = math.hypot(*(number - mean for number in numbers)) / math.sqrt(n - 1) if n > 1 else None
         return cls(mean, std, n)
 
+    def scaled(self, factor: float) -> Mean:
+        """The same in another unit."""
+        return Mean(factor * self.mean, None if self.std is None else factor * self.std, self.n)
+
     @property
     def error(self) -> float | None:
         """The standard error of the mean."""

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gptladder.report.aggregate import Row
-from gptladder.report.columns import COLUMNS, MINUS, Column, baseline_cell, table_notes
+from gptladder.report.columns import COLUMNS, MINUS, Column, baseline_cell, table_columns, table_notes
 from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.system.errors import printable
 
@@ -91,8 +91,8 @@ def csv_table(rows: list[Row], baseline: NGramBaseline) -> str:
 
 def terminal_table(rows: list[Row], baseline: NGramBaseline, width: int) -> Table:
     """The table with the columns that fit into ``width`` characters; text wraps, numbers are never cut."""
-    columns = list(COLUMNS)
-    texts = dict(zip(COLUMNS, zip(*_cells(rows, baseline), strict=True), strict=True))  # of each column, row by row
+    columns = list(table_columns(rows))
+    texts = dict(zip(columns, zip(*_cells(rows, baseline), strict=True), strict=True))  # of each column, row by row
     while (spare := width - sum(_min_width(column, texts[column]) + GAP for column in columns) + GAP) < 0:
         first = max(columns, key=lambda column: column.drop_priority)
         if not first.drop_priority:

@@ -106,6 +106,15 @@ def record_resolved(run_dir: Path, resolved: Mapping[str, Any]) -> None:
             file.write(OmegaConf.to_yaml(config).encode())
 
 
+def record_value(run_dir: Path, key: str, value: Any) -> None:
+    """Change one value in ``.hydra/config.yaml``."""
+    path = run_dir / ".hydra" / "config.yaml"
+    config = OmegaConf.create(read_yaml(path))
+    OmegaConf.update(config, key, value)
+    with atomic_write(path) as file:
+        file.write(OmegaConf.to_yaml(config).encode())
+
+
 def _escaped(value: Any) -> Any:
     """A resolved value whose text is not taken for an interpolation."""
     if isinstance(value, list):

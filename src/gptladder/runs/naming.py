@@ -15,6 +15,22 @@ SHORT_GROUPS = ("model", "data", "optimizer", "trainer")
 LAUNCH_KEYS = ("model", "sweep", "experiment", "launcher", "fresh", "plan")
 
 
+# The environment variable with the keys that differ among the jobs of a sweep, by which their workers are told apart.
+VARYING = "GPTLADDER_VARYING"
+
+
+def key_of(override: str) -> str:
+    """The key or group of an override."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def varying_keys(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """The keys whose override is not the same for all jobs, given as the overrides of each."""
+    overrides = [{key_of(word): word for word in words} for words in jobs]
+    keys = sorted({key for words in overrides for key in words})
+    return [key for key in keys if len({words.get(key) for words in overrides}) > 1]
+
+
 def job_name(rung: str, overrides: Sequence[str]) -> str:
     """The rung, then every override by key: ``layernorm-lr0.01-seed2``.
 
@@ -28,9 +44,21 @@ def job_name(rung: str, overrides: Sequence[str]) -> str:
     return name if name == plain else f"{name}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
 
 
+def job_label(rung: str, overrides: Sequence[str]) -> str:
+    """The same for people: no digest, keys by their last part, and paths by file name. Two jobs may share a label."""
+    settings = sorted(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    shown = [(key.rpartition(".")[2], _shorten_paths(value)) for key, value in settings if key not in LAUNCH_KEYS]
+    return "-".join([rung, *(_format_override(key, value) for key, value in shown)])
+
+
 def quote_override(value: str) -> str:
     """A value in quotes, as Hydra's override grammar takes it literally."""
     return QuotedString(text=value, quote=Quote.single).with_quotes()
+
+
+def _shorten_paths(value: str) -> str:
+    """A value without quotes, with the last part of every path in it."""
+    return re.sub(r"[^,\[\]]*/", "", value.strip("'\""))
 
 
 def _format_override(key: str, value: str) -> str:

@@ -92,15 +92,19 @@ class Run:
         with atomic_write(self.path / "result.json") as file:
             file.write((json.dumps(self.result, indent=1) + "\n").encode())
 
-    def start(self, **identity: Any) -> None:
+    def start(self, *, replaces: str | None = None, **identity: Any) -> None:
         """Record that the run trains now.
+
+        Args:
+            replaces: the recorded hash, if the run goes on with another config.
+            identity: what the record says of the run.
 
         Raises:
             RunConflictError: the directory holds another run.
         """
         recorded, current = self.result.get("config_hash"), identity["config_hash"]
         old = str(self.result.get("versions", {}).get("gptladder")).startswith("0.1.")  # which computed other hashes
-        if recorded not in (None, current) and not old:
+        if recorded not in (None, current, replaces) and not old:
             raise RunConflictError(
                 f"{self.path} holds another run (config {recorded}, not {current}): choose another directory"
             )

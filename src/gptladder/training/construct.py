@@ -23,13 +23,13 @@ def construct(node: Any, **arguments: Any) -> Any:
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
-        user_error = find_user_error(error) or _refusal(error)
-        if user_error is None:
+        message = find_user_error(error) or _refusal(error)
+        if message is None:
             raise
-        raise user_error from error
+        raise UserError(str(message)) from error  # a new one: the one that was found is a cause of this error
 
 
-def _refusal(error: InstantiationException) -> UserError | None:
+def _refusal(error: InstantiationException) -> str | None:
     """What a constructor refuses, or that it is not there; ``None`` for an error inside it."""
     while isinstance(error.__cause__, InstantiationException):
         error = error.__cause__
@@ -38,12 +38,12 @@ def _refusal(error: InstantiationException) -> UserError | None:
     key, reason = found.group(1) if found else "the config", " ".join(str(cause).partition("\n")[0].split())
     target = re.search(r"Error locating target '([^']+)'", str(error))
     if target:
-        return UserError(f"{key}._target_={target.group(1)} cannot be imported: check its spelling")
+        return f"{key}._target_={target.group(1)} cannot be imported: check its spelling"
     package = re.match(r"Requirement '([\w-]+)|No module named '([\w-]+)", reason)
     if isinstance(cause, ImportError) and package:
         name = package.group(1) or package.group(2)
-        return UserError(f"{key} needs {name}, which is not installed: pip install {name}")
+        return f"{key} needs {name}, which is not installed: pip install {name}"
     is_refusal = isinstance(cause, ValueError) or type(cause).__name__ == "MisconfigurationException"
     if is_refusal or (isinstance(cause, TypeError) and WRONG_ARGUMENT.search(reason)):
-        return UserError(f"{key}: {reason.removesuffix('.')}: change it, remove it, or add what is missing")
+        return f"{key}: {reason.removesuffix('.')}: change it, remove it, or add what is missing"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from gptladder.cli.config_errors import error_message
+from gptladder.runs.naming import VARYING, job_label, key_of, varying_keys
 from gptladder.runs.run import Run
 from gptladder.sweeps.jobs import Job, check_directories, collect_results, compose_job, raise_if_all_invalid, unfinished
 from gptladder.sweeps.workers import forward_signals
@@ -45,10 +47,11 @@ class LadderSweeper(BasicSweeper):
         remove_stale_files(directory)
         with atomic_write(directory / "multirun.yaml") as file:
             file.write(OmegaConf.to_yaml(self.config).encode())
+        os.environ[VARYING] = ",".join(varying_keys([job.overrides for job in jobs]))
         left = [job for job in jobs if job.prepare(fresh=self.config.fresh)]
         try:
             if left:
-                self._launch(left)
+                self._launch(left, n_jobs=len(jobs))
         except (SystemExit, KeyboardInterrupt):
             print(unfinished(jobs), file=sys.stderr)
             raise
@@ -56,13 +59,13 @@ class LadderSweeper(BasicSweeper):
             write_and_show_report(directory)
         return collect_results(jobs)
 
-    def _launch(self, jobs: list[Job]) -> None:
+    def _launch(self, jobs: list[Job], *, n_jobs: int) -> None:
         assert self.launcher is not None
         assert self.config is not None
         # Not isinstance: Hydra imports its plugins again when it is initialized again.
         if self.config.hydra.runtime.choices["hydra/launcher"] == "basic":  # a job handles signals itself
             for job in jobs:
-                print(f"job {job.number}: {job.directory.name}")
+                print(f"job {job.number + 1} of {n_jobs}: {_label(job)}")
                 self.launcher.launch([job.overrides], initial_job_idx=job.number)
             return
         Thread(target=import_report, daemon=True).start()
@@ -84,6 +87,11 @@ class LadderSweeper(BasicSweeper):
             )
             for number, product in enumerate(products)
         ]
+
+
+def _label(job: Job) -> str:
+    varying = set(os.environ[VARYING].split(",")) - {"hydra.sweep.subdir"}
+    return job_label(job.rung, [word for word in job.overrides if key_of(word) in varying])
 
 
 def import_report() -> None:

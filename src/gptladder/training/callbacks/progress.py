@@ -12,6 +12,9 @@ from rich.text import Text
 
 from gptladder.training.lightning_module import LanguageModel
 
+# The loss below which a few windows of text count as learned by heart, in nats per token.
+MEMORIZED = 0.1
+
 
 class Progress(L.Callback):
     """Shows the losses of every evaluation, the steps and the speed; silent in all processes but the first."""
@@ -39,7 +42,18 @@ class Progress(L.Callback):
             assert isinstance(pl_module, LanguageModel)
             train, val, exact = pl_module.val_metrics.values()
             line = f"step {trainer.global_step:>6,}   train {train:.4f}   val {val:.4f}   exact val {exact:.4f}"
+            n_windows = trainer.datamodule.overfit_windows  # type: ignore[attr-defined]
+            if n_windows is not None:
+                line = self._memorized(trainer, n_windows)
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _memorized(self, trainer: L.Trainer, n_windows: int) -> str:
+        """Of a run that should overfit: the loss on its few windows; that on other text may only rise."""
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is None:
+            return f"step {trainer.global_step:>6,}   learning {n_windows} windows by heart"
+        done = "   memorized" if loss < MEMORIZED else ""
+        return f"step {trainer.global_step:>6,}   loss on the {n_windows} windows {float(loss):.4f}{done}"
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._stop()  # Lightning skips `teardown` here, and the bar hides the terminal's cursor
