@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from gptladder.cli.script import ArgumentParser, run_script
+from gptladder.cli.script import ArgumentParser, run_dir, run_script
 
 
 def main() -> None:
     """Print loss, bits per character and perplexity on the validation split, or on another text."""
     parser = ArgumentParser(description="The exact loss of a trained run: every token predicted once.")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, help="a run directory; its last checkpoint is used")
+    source.add_argument("--run", type=run_dir, help="a run directory, or latest")
     source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
     parser.add_argument("--text", type=Path, help="a UTF-8 file to evaluate instead of the validation split")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

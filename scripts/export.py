@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gptladder.cli.script import ArgumentParser, run_script
+from gptladder.cli.script import ArgumentParser, run_dir, run_script
 
 
 def main() -> None:
@@ -10,7 +10,7 @@ def main() -> None:
     parser = ArgumentParser(
         description="Export a trained run as safetensors and JSON; generate.py and evaluate.py read them."
     )
-    parser.add_argument("--run", type=Path, required=True, help="a run directory; its last checkpoint is used")
+    parser.add_argument("--run", type=run_dir, required=True, help="a run directory, or latest")
     parser.add_argument("--out", type=Path, help="the output directory (default: export/ in the run directory)")
     arguments = parser.parse_args()
 

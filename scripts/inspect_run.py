@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from gptladder.cli.script import ArgumentParser, run_script
+from gptladder.cli.script import ArgumentParser, run_dir, run_script
 
 
 def main() -> None:
     """Write charts, values and a page, and print their paths."""
     parser = ArgumentParser(description="The loss per token and by position of a trained run, and its attention.")
-    parser.add_argument("--run", type=Path, required=True, help="a run directory; its last checkpoint is used")
+    parser.add_argument("--run", type=run_dir, required=True, help="a run directory, or latest")
     parser.add_argument("--prompt", help="show the attention over this prompt (default: the start of the text)")
     parser.add_argument("--text", type=Path, help="a UTF-8 file to evaluate instead of the validation split")
     parser.add_argument("--out", type=Path, help="where to write (default: RUN/analysis)")

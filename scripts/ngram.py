@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptladder.cli.script import ArgumentParser, run_script
+from gptladder.cli.script import ArgumentParser, run_dir, run_script
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ def main() -> None:
     source.add_argument(
         "--text", type=Path, help="a UTF-8 file instead of Tiny Shakespeare, by characters, split 90/10"
     )
-    source.add_argument("--run", type=Path, help="a run directory: its text, split, tokenizer and block size")
+    source.add_argument("--run", type=run_dir, help="a run directory, or latest: its text and its blocks")
     parser.add_argument("--json", action="store_true", help="print one JSON object per order")
     arguments = parser.parse_args()
 

@@ -54,6 +54,15 @@ def test_top_k_above_the_vocabulary_size_changes_nothing() -> None:
     assert sample(net, top_k=1000) == sample(net)
 
 
+def test_top_p_samples_from_the_fewest_tokens_that_have_it() -> None:
+    net = Constant(*torch.tensor([0.1, 0.5, 0.3, 0.1]).log().tolist())
+    assert set(sample(net, top_p=0.4, n_tokens=200)) == {"b"}
+    assert set(sample(net, top_p=0.6, n_tokens=200)) == {"b", "c"}
+    assert set(sample(net, top_p=0.85, n_tokens=400)) <= set("abcd")
+    assert sample(net, top_p=1.0, n_tokens=50) == sample(net, n_tokens=50)
+    assert set(sample(net, top_k=1, top_p=0.99, n_tokens=50)) == {"b"}
+
+
 def test_tokens_are_as_frequent_as_the_network_predicts() -> None:
     probabilities = [0.1, 0.2, 0.3, 0.4]
     text = sample(Constant(*map(math.log, probabilities)), n_tokens=4000)

@@ -1,12 +1,15 @@
 """``scripts/generate.py`` and ``scripts/evaluate.py``: their output, and one line for a user error."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from gptladder.cli.script import run_dir
+from gptladder.system.errors import UserError
 from helpers.configs import ROOT, assert_refused, ran
 
 pytestmark = pytest.mark.xdist_group("finished_run")  # one process makes the run for all of them
@@ -23,6 +26,9 @@ pytestmark = pytest.mark.xdist_group("finished_run")  # one process makes the ru
         ("generate.py --run RUN --temperature nan", "temperature=nan"),
         ("generate.py --run RUN --top-k 0", "top_k=0"),
         ("generate.py --run RUN --seed -1", "seed=-1"),
+        ("generate.py --run RUN --top-p 0", "top_p=0.0"),
+        ("generate.py --run RUN --top-p 1.5", "top_p=1.5"),
+        ("generate.py --run RUN --prompt-file absent.txt", "--prompt-file=absent.txt"),
         ("generate.py --run RUN --prompt né", "character 'é' at position 1"),
         ("generate.py --run .", "there is no checkpoint checkpoints/last.ckpt"),
         ("generate.py --checkpoint absent.ckpt", "absent.ckpt"),
@@ -93,3 +99,16 @@ def test_evaluate_accepts_another_text(
     (tmp_path / "text.txt").write_text("shall")  # shorter than the context
     ran("evaluate.py", "--run", str(finished_run), "--text", str(tmp_path / "text.txt"), monkeypatch=monkeypatch)
     assert "over 4 predictions" in capsys.readouterr().out
+
+
+def test_the_latest_run_is_the_one_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there is no run with a checkpoint below outputs/"):
+        run_dir("latest")
+    for age, name in ((30, "bigram/a"), (10, "sweep/b"), (20, "bigram/c")):
+        checkpoint = tmp_path / "outputs" / name / "checkpoints" / "last.ckpt"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        os.utime(checkpoint, (1000 - age, 1000 - age))
+    assert run_dir("latest") == Path("outputs/sweep/b")
+    assert run_dir("x/y") == Path("x/y")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gptladder.sweeps.dry_run import format_duration
 from helpers.configs import ROOT, command
 from helpers.sweeps import results, table
 
@@ -164,3 +165,11 @@ def _installed(plugin: str) -> bool:
         return find_spec(plugin) is not None
     except ModuleNotFoundError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59, "59 s"), (150, "2 min"), (3599, "1 h 0 min"), (11_100, "3 h 5 min"), (185_324, "2 days 3 h")],
+)
+def test_a_duration_is_written_as_people_say_it(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

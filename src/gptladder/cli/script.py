@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from gptladder.system.errors import UserError, printable
@@ -25,6 +26,17 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         usage_error(message)
+
+
+def run_dir(name: str) -> Path:
+    """The run directory that an argument names; ``latest`` is the one below outputs/ that was written last."""
+    if name != "latest":
+        return Path(name)
+    checkpoints = Path("outputs").glob("*/*/checkpoints/last.ckpt")
+    latest = max(checkpoints, key=lambda path: path.stat().st_mtime, default=None)
+    if latest is None:
+        raise UserError("--run latest: there is no run with a checkpoint below outputs/: name a run directory")
+    return latest.parents[1]
 
 
 def replace_unencodable() -> None:

@@ -61,7 +61,8 @@ def summary_panel(result: dict[str, Any], path: Path) -> Panel:
     if result.get("stopped_by") and result["step"]:
         words.append(["python", "train.py", f"resume={shown}"])
     commands = [Text(shlex.join(each), style="cyan", overflow="fold") for each in words]
-    body = Group(table, Text(), Text(printable(result["sample"].strip("\n")), style="italic"), Text(), *commands)
+    sample = [Text(), Text(printable(result["sample"].strip("\n")), style="italic")] if result["step"] else []
+    body = Group(table, *sample, Text(), *commands)
     return Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)
 
 

@@ -25,6 +25,7 @@ def generate(
     block_size: int,
     temperature: float = 1.0,
     top_k: int | None = None,
+    top_p: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
     """Generate tokens that continue a batch of prompts, each sampled from the network's distribution.
@@ -35,6 +36,8 @@ def generate(
         n_tokens: the number of tokens to generate.
         temperature: the logits are divided by it; 0 is greedy.
         top_k: sample from the ``k`` most likely tokens only.
+        top_p: sample from the fewest most likely tokens whose probabilities sum up to it, after ``top_k`` (Holtzman et
+            al. 2019).
         generator: the source of randomness; by default a new one with seed 0, so that sampling never affects training.
 
     Returns:
@@ -47,8 +50,10 @@ def generate(
         raise UserError(f"temperature={temperature} must be at least 0 (0 is greedy)")
     if top_k is not None and top_k < 1:
         raise UserError(f"top_k={top_k} must be at least 1")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"top_p={top_p} must lie above 0 and be at most 1")
     generator = generator or torch.Generator(prompt.device).manual_seed(0)
-    return _sample_tokens(net, prompt, n_tokens, block_size, temperature, top_k, generator)
+    return _sample_tokens(net, prompt, n_tokens, block_size, temperature, top_k, top_p, generator)
 
 
 @torch.inference_mode()
@@ -59,6 +64,7 @@ def _sample_tokens(
     block_size: int,
     temperature: float,
     top_k: int | None,
+    top_p: float | None,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
     cache = KVCache(block_size) if isinstance(net, GPT) else None
@@ -70,7 +76,7 @@ def _sample_tokens(
         else:  # the window moves: positions shift, so that the cache is invalid
             tokens = tokens[:, -block_size:]
             logits = net.forward(tokens)  # never compiled: each new length would be compiled anew
-        new = _sample(logits[:, -1], temperature, top_k, generator)  # (B, T, V) -> (B, 1)
+        new = _sample(logits[:, -1], temperature, top_k, top_p, generator)  # (B, T, V) -> (B, 1)
         tokens = torch.cat([tokens, new], dim=1)
         yield new.squeeze(1)
 
@@ -118,7 +124,9 @@ def _start_token(tokenizer: Tokenizer) -> Tensor:
         return torch.zeros(1, dtype=torch.long)
 
 
-def _sample(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> Tensor:
+def _sample(
+    logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, generator: torch.Generator
+) -> Tensor:
     if temperature < MIN_TEMPERATURE:
         return logits.argmax(dim=-1, keepdim=True)
     logits = logits.float() / temperature
@@ -128,5 +136,14 @@ def _sample(logits: Tensor, temperature: float, top_k: int | None, generator: to
     # The sample of `torch.multinomial`, bit for bit, without its checks: the largest ratio of a probability to an
     # exponential random number.
     probabilities = logits.softmax(dim=-1)
+    if top_p is not None:
+        probabilities = _nucleus(probabilities, top_p)
     noise = torch.empty_like(probabilities).exponential_(generator=generator)
     return (probabilities / noise).argmax(dim=-1, keepdim=True)
+
+
+def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """The probabilities of the most likely tokens that together have ``top_p``, the last one included; 0 for others."""
+    ordered, indices = probabilities.sort(dim=-1, descending=True)
+    before = ordered.cumsum(dim=-1) - ordered  # what the more likely tokens have together
+    return probabilities.masked_fill((before >= top_p).gather(-1, indices.argsort(dim=-1)), 0.0)

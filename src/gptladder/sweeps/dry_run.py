@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,7 @@ from gptladder.system.errors import SweepError, UserError
 from gptladder.training.build import build_datamodule, build_module, build_trainer
 
 TIMED_STEPS = 5
+SLOW_STEP = 1.0  # seconds; of steps that take longer one is timed
 
 
 class CostEstimate(NamedTuple):
@@ -29,30 +31,51 @@ class CostEstimate(NamedTuple):
     seconds: float
 
 
-def print_dry_run(jobs: list[Job]) -> None:
+def print_dry_run(jobs: list[Job], *, n_workers: int) -> None:
     """Build every job, print what each will cost, and train none.
+
+    Args:
+        n_workers: how many jobs the launcher runs side by side.
 
     Raises:
         SweepError: lists every job that has an error.
     """
+    console = Console()
     table = Table(title=f"{len(jobs)} jobs, nothing trained")
-    for name in ("job", "parameters", "steps", "seconds"):
+    for name in ("job", "parameters", "steps", "time"):
         table.add_column(name, justify="left" if name == "job" else "right")
-    errors, total = [], 0.0
-    for job in jobs:
-        try:
-            params, steps, seconds = estimate_cost(job)
-        except Exception as error:
-            errors.append(f"  {job.directory.name}: {_root_cause(error)}")
-            table.add_row(Text(job.directory.name), "", "", "ERROR", style="red")
-            continue
-        total += seconds
-        table.add_row(Text(job.directory.name), f"{params:,}", f"{steps:,}", f"{seconds:.0f}")
+    errors, times = [], []
+    for number, job in enumerate(jobs, start=1):
+        with console.status(f"job {number} of {len(jobs)}: {escape(job.directory.name)}"):
+            try:
+                params, steps, seconds = estimate_cost(job)
+            except Exception as error:
+                errors.append(f"  {job.directory.name}: {_root_cause(error)}")
+                table.add_row(Text(job.directory.name), "", "", "ERROR", style="red")
+                continue
+        times.append(seconds)
+        table.add_row(Text(job.directory.name), f"{params:,}", f"{steps:,}", format_duration(seconds))
     table.add_section()
-    table.add_row("total, one after another", "", "", f"{total:.0f}")
-    Console().print(table)
+    table.add_row("total, one after another", "", "", format_duration(sum(times)))
+    if n_workers > 1 and len(times) > 1:
+        together = max(*times, sum(times) / n_workers)
+        table.add_row(f"total, {n_workers} side by side", "", "", format_duration(together))
+    console.print(table)
     if errors:
         raise SweepError(f"{len(errors)} of {len(jobs)} jobs have an error:\n" + "\n".join(errors))
+
+
+def format_duration(seconds: float) -> str:
+    """``12 s``, ``5 min``, ``3 h 5 min`` or ``2 days 3 h``."""
+    minutes = round(seconds / 60)
+    hours, days = minutes // 60, minutes // 1440
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 24:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} day{'s'[: days != 1]} {hours % 24} h"
 
 
 def estimate_cost(job: Job) -> CostEstimate:
@@ -77,13 +100,14 @@ def estimate_cost(job: Job) -> CostEstimate:
         next_token_loss(module(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-    step()  # the first one allocates
+    first = _seconds(step, 1)  # it allocates, too
+    n_timed = 1 if first > SLOW_STEP else TIMED_STEPS
     steps = cfg.trainer.max_steps * cfg.trainer.accumulate_grad_batches
     evaluations = 2 + (cfg.trainer.max_steps - 1) // cfg.trainer.val_check_interval
     with torch.no_grad():
-        per_token = _seconds(lambda: next_token_loss(module(x), y), TIMED_STEPS) / y.numel()
+        per_token = _seconds(lambda: next_token_loss(module(x), y), n_timed) / y.numel()
     measured = 2 * cfg.data.estimate_batches * y.numel() + len(data.val_tokens)
-    seconds = steps * _seconds(step, TIMED_STEPS) + evaluations * measured * per_token
+    seconds = steps * (first if n_timed == 1 else _seconds(step, n_timed)) + evaluations * measured * per_token
     return CostEstimate(count_parameters(module.net), cfg.trainer.max_steps, seconds)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from gptladder.data.datamodule import TextDataModule
 from gptladder.evaluation.loss import bits_per_char
@@ -76,6 +77,9 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
         trainer.validate(module, data, verbose=False)
     trainer.fit(module, data, ckpt_path=run.last_checkpoint, weights_only=True)
     _save_last_step(trainer, module, data, run)
+    profiler: Any = trainer.profiler  # type: ignore[attr-defined]
+    if trainer.is_global_zero and not isinstance(profiler, PassThroughProfiler) and profiler.dirpath:
+        print(f"profile: {profiler.dirpath}")
     module.eval()
     run.finish(
         stopped_by=stop_reason(trainer),

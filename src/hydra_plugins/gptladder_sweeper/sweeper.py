@@ -41,7 +41,7 @@ class LadderSweeper(BasicSweeper):
         if self.config.plan:
             from gptladder.sweeps.dry_run import print_dry_run
 
-            return print_dry_run(jobs)
+            return print_dry_run(jobs, n_workers=self._n_workers())
         raise_if_all_invalid(jobs)
         directory = Path(self.config.hydra.sweep.dir)
         remove_stale_files(directory)
@@ -58,6 +58,12 @@ class LadderSweeper(BasicSweeper):
         finally:
             write_and_show_report(directory)
         return collect_results(jobs)
+
+    def _n_workers(self) -> int:
+        """How many jobs the launcher runs side by side, as far as its config says."""
+        assert self.config is not None
+        n_jobs = int(self.config.hydra.launcher.get("n_jobs") or 1)
+        return n_jobs if n_jobs > 0 else os.cpu_count() or 1
 
     def _launch(self, jobs: list[Job], *, n_jobs: int) -> None:
         assert self.launcher is not None

@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 
 from gptladder.system.files import atomic_write
 
+# The points that Lightning's suggestion leaves out, too.
+SKIPPED = 10
+
 
 class LRFinder(LearningRateFinder):
     """Lightning's range test: some steps at increasing learning rates, a plot, and a suggestion.
@@ -41,11 +44,22 @@ class LRFinder(LearningRateFinder):
     def _record(self) -> None:
         assert self.optimal_lr is not None
         suggestion = self.optimal_lr.suggestion()
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        FigureCanvasAgg(figure)
-        self.optimal_lr.plot(suggest=True, ax=figure.add_subplot())
         with atomic_write(self.run_dir / "lr_find.png") as file:
-            figure.savefig(file, format="png", dpi=120)
+            self._plot(suggestion).savefig(file, format="png", dpi=120)
         with atomic_write(self.run_dir / "lr_find.json") as file:
             file.write(json.dumps({"suggestion": suggestion, **self.optimal_lr.results}).encode())
         print(f"suggested: optimizer.lr={suggestion:.2g}   picture: {self.run_dir / 'lr_find.png'}")
+
+    def _plot(self, suggestion: float | None) -> Figure:
+        """The smoothed loss over the learning rate, without the first points, whose smoothing is biased."""
+        assert self.optimal_lr is not None
+        rates, losses = (self.optimal_lr.results[key][SKIPPED:] for key in ("lr", "loss"))
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.plot(rates, losses)
+        if suggestion is not None and suggestion in rates:
+            axes.plot(suggestion, losses[rates.index(suggestion)], "o", color="tab:red", label=f"lr={suggestion:.2g}")
+            axes.legend()
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss, nats per token (smoothed)")
+        return figure
