@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from gptladder.cli.command_line import CommandLine
 from gptladder.system.errors import UserError
 from helpers.configs import CONF, command
 from helpers.processes import Warm
+from helpers.runs import contents
 
 FEW = ("trainer.max_steps=2", "data.estimate_batches=1", "~callbacks.samples", "logger=none")
 
@@ -316,3 +318,77 @@ def test_the_version_is_ours(tmp_path: Path) -> None:
     done = Warm("train.py", "--version", cwd=tmp_path)
     assert done.end() == 0
     assert done.stdout == f"gpt-ladder {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+resume=r"], "write resume=r"),
+        (["++resume=r"], "write resume=r"),
+        (["run_dir=r"], "run_dir is derived: use hydra.run.dir=DIR"),
+        (["-m", "run_dir=r", "seed=1,2"], "run_dir is derived"),
+        (["fresh=true"], "fresh=true deletes earlier results of a sweep"),
+        (["-m", "sweep=", "seed=1"], "sweep= must be a name"),
+        (["-m", "sweep=null", "seed=1"], "sweep=None must be a name"),
+        (["-m", "seed=range(3,1)"], "there is no job"),
+        (["+trainer.min_steps=50"], "use trainer.max_steps"),
+        (["+trainer.deterministic=banana"], "trainer.deterministic=banana must be true, false or warn"),
+        (["logger.csv.run_dir=r"], "run_dir=r lies in another run"),
+        (["callbacks.last.dirpath=r/checkpoints"], "dirpath=r/checkpoints lies in another run"),
+        (["callbacks.stopping.checkpoint=r/checkpoints/last.ckpt"], "lies in another run"),
+        (["resume=r", "trainer.max_steps=99999999999999999999999"], "must be an integer above the 2 steps that r has"),
+        (["resume=r", "trainer.max_steps=${seed}"], "must be an integer above"),
+        (["resume='r'", "trainer.max_steps=1"], "must be an integer above"),
+        (["logger=none", "+callbacks.p._target_=lightning.pytorch.callbacks.LearningRateMonitor"], "no logger"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_that_would_do_something_else_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "r" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "r" / ".hydra").mkdir()
+    (tmp_path / "r" / ".hydra" / "config.yaml").write_text("seed: 1\n")
+    (tmp_path / "r" / "result.json").write_text('{"status": "finished", "step": 2, "config_hash": "x"}')
+    before = contents(tmp_path)
+    done = Warm("train.py", *words, *(() if words[0].startswith("resume") else FEW[:2]), cwd=tmp_path)
+    assert done.end() == 2, done.stderr
+    (error,) = done.stderr.splitlines()
+    assert message in error
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer.gradient_clip_val=0.01", "+trainer.gradient_clip_algorithm=norm,value"],
+        ["optimizer._target_=torch.optim.AdamW,torch.optim.NAdam", "~optimizer.fused"],
+    ],
+    ids=" ".join,
+)
+def test_two_different_trainings_have_two_hashes(words: list[str], tmp_path: Path) -> None:
+    done = ran("-m", *words, *FEW, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/*/*/result.json")]
+    assert len({result["config_hash"] for result in results}) == 2
+
+
+@pytest.mark.parametrize("damage", ["corpus_sha256", ".hydra", "config", "seed", "other text"])
+def test_a_finished_job_with_a_damaged_record_is_one_line(damage: str, tmp_path: Path) -> None:
+    words = ("-m", "model=bigram", "seed=1", "sweep=s", *FEW)
+    assert ran(*words, cwd=tmp_path).returncode == 0
+    (path,) = tmp_path.glob("outputs/s/*/result.json")
+    result, config = json.loads(path.read_text()), path.parent / ".hydra" / "config.yaml"
+    match damage:
+        case "corpus_sha256":
+            path.write_text(json.dumps({key: value for key, value in result.items() if key != damage}))
+        case ".hydra":
+            shutil.rmtree(path.parent / ".hydra")
+        case "config":
+            config.write_text("[")
+        case "seed":
+            path.write_text(json.dumps({**result, "seed": 2}))
+        case "other text":
+            config.write_text("a: 1\n")
+    again = ran(*words, cwd=tmp_path)
+    assert again.returncode == 2
+    (line,) = again.stderr.splitlines()
+    assert "fresh=true" in line

@@ -162,8 +162,11 @@ def test_help_lists_every_promised_key_and_every_extra_in_80_columns(tmp_path: P
         ({"LOCAL_RANK": "0"}, "LOCAL_RANK=0 is set, as torchrun does"),
         ({"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "2"}, "LOCAL_RANK=1 is set, as torchrun does"),
         ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, "SLURM_STEP_NUM_TASKS=2 is set, as srun does"),
+        ({"RANK": "3"}, "RANK=3 is set, as torchrun does"),
+        ({"SLURM_PROCID": "2"}, "SLURM_PROCID=2 is set, as srun does"),
+        ({"NODE_RANK": "abc"}, "NODE_RANK=abc is set, as a launcher of several nodes does"),
     ],
-    ids=["LOCAL_RANK", "torchrun", "srun"],
+    ids=["LOCAL_RANK", "torchrun", "srun", "RANK", "SLURM_PROCID", "NODE_RANK"],
 )
 @pytest.mark.parametrize("arguments", [["hydra.run.dir=r"], ["-m", "seed=1,2"], ["resume=r"]], ids=" ".join)
 def test_a_launcher_that_starts_the_command_per_device_is_refused(

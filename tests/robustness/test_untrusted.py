@@ -208,3 +208,55 @@ def test_a_damaged_record_is_refused_and_kept(
     assert "result.json is not a run result" in line
     assert contents(run) == before
     tried(hostile_files=1)
+
+
+@pytest.mark.parametrize(
+    "name", ["train.log", "metrics.csv", "checkpoints", ".hydra/config.yaml", "checkpoints/last.ckpt"]
+)
+def test_a_link_out_of_the_run_directory_is_not_followed(
+    name: str, run: Path, tmp_path: Path, tried: Callable[..., None]
+) -> None:
+    outside = tmp_path / "outside"
+    source = run / name
+    if source.is_dir():
+        shutil.copytree(source, outside)
+        shutil.rmtree(source)
+    else:
+        outside.write_bytes(source.read_bytes() if source.exists() else b"")
+        source.unlink(missing_ok=True)
+    source.symlink_to(outside)
+    before = contents(tmp_path)
+    done = Warm("train.py", "resume=run", cwd=tmp_path)
+    assert done.end() == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "it is a link to" in line
+    assert contents(tmp_path) == before
+    tried(hostile_files=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rung": "../../proof", "callbacks": {"x": {"dirpath": "${run_dir}/${rung}"}}},
+        {"rung": "/tmp/proof", "callbacks": {"x": {"filename": "${rung}"}}},
+        {"callbacks": {"x": {"_args_": ["/tmp/proof"]}}},
+        {"data": {"cache": "/tmp/proof-of-a-cache"}},
+    ],
+    ids=["resolved directory", "resolved name", "positional", "cache"],
+)
+def test_a_recorded_config_writes_nowhere_else_by_any_detour(
+    change: dict[str, object], run: Path, tmp_path: Path, tried: Callable[..., None]
+) -> None:
+    path = run / ".hydra/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for group, values in change.items():
+        config[group] = {**config[group], **values} if isinstance(values, dict) else values
+    if "callbacks" in change:
+        config["callbacks"]["x"]["_target_"] = "lightning.pytorch.callbacks.ModelCheckpoint"
+    path.write_text(yaml.safe_dump(config))
+    before = contents(tmp_path)
+    done = Warm("train.py", "resume=run", cwd=tmp_path)
+    assert done.end() == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert contents(tmp_path) == before
+    tried(hostile_files=1)

@@ -114,3 +114,33 @@ def test_the_command_refuses_them_before_anything_runs(arguments: list[str], tmp
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["optimizer.betas=[0.9,nan]"], "optimizer.betas=[0.9, nan] must be finite"),
+        (["optimizer.weight_decay=inf"], "optimizer.weight_decay=inf must be finite"),
+        (["+optimizer.eps=inf"], "optimizer.eps=inf must be finite"),
+        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1 must be a number from 1e-12"),
+        (["trainer.gradient_clip_val=0"], "trainer.gradient_clip_val=0 must be a number from 1e-12"),
+        (["scheduler=cosine", "scheduler.min_lr_ratio=-5"], "scheduler.min_lr_ratio=-5 must be a number from 0 to 1"),
+        (["scheduler=linear", "scheduler.min_lr_ratio=100"], "scheduler.min_lr_ratio=100 must be a number from 0 to 1"),
+        (["optimizer=muon", "optimizer.ns_steps=-3"], "optimizer.ns_steps=-3 must be a number from 1 to 100"),
+        (["hardware.threads=100000"], "hardware.threads=100000 must be a number from 1 to 1024"),
+        (["hardware.threads=true"], "hardware.threads=True must be a number from 1 to 1024"),
+        (["experiment=lr_find", "callbacks.lr_find.n_steps=0"], "callbacks.lr_find.n_steps=0 must be a number from 20"),
+        (["callbacks=early_stopping", "callbacks.early_stopping.patience=-1"], "patience=-1 must be a number from 1"),
+        (["rung=../../x"], "rung=../../x must be a name"),
+        (["rung=5"], "rung=5 must be a name"),
+        (["rung=null"], "rung=None must be a name"),
+        (["rung=[a,b]"], "must be a name"),
+        (["~trainer.max_steps"], "a run needs trainer.max_steps: leave out ~trainer.max_steps, or set it"),
+        (["~unknown_characters"], "a run needs unknown_characters"),
+        (["~data.block_size"], "a run needs data.block_size"),
+        (["~fast"], "a run needs fast"),
+    ],
+    ids=str,
+)
+def test_a_value_out_of_its_range_and_a_key_that_is_missing_are_refused(overrides: list[str], expected: str) -> None:
+    assert expected in (message("model=layernorm", *overrides) or "")

@@ -16,7 +16,9 @@ BEST = {"monitor": "val/loss", "filename": "best"}
 
 
 def check(*callbacks: L.Callback, log_every_n_steps: int = 50, val_check_interval: int = 200) -> None:
-    check_callbacks(callbacks, log_every_n_steps=log_every_n_steps, val_check_interval=val_check_interval)
+    check_callbacks(
+        callbacks, has_logger=True, log_every_n_steps=log_every_n_steps, val_check_interval=val_check_interval
+    )
 
 
 class Own(L.Callback):

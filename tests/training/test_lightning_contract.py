@@ -175,14 +175,14 @@ FLAGS: dict[str, tuple[str, str | None]] = {
     "callbacks": ("[]", "group callbacks"),
     "fast_dev_run": ("true", "debug=fast"),
     "max_epochs": ("1", None),
-    "min_epochs": ("1", None),
+    "min_epochs": ("1", "trainer.max_steps"),
     "max_steps": ("4", None),
-    "min_steps": ("2", None),
+    "min_steps": ("2", "trainer.max_steps"),
     "max_time": ("'00:01:00:00'", None),
     "limit_train_batches": ("2", None),
     "limit_val_batches": ("1", "data.estimate_batches"),
-    "limit_test_batches": ("1", None),
-    "limit_predict_batches": ("1", None),
+    "limit_test_batches": ("1", "tests nothing"),
+    "limit_predict_batches": ("1", "predicts nothing"),
     "overfit_batches": ("1", "debug=overfit"),
     "val_check_interval": ("2", None),
     "check_val_every_n_epoch": ("null", None),
@@ -206,7 +206,7 @@ FLAGS: dict[str, tuple[str, str | None]] = {
     "reload_dataloaders_every_n_epochs": ("1", None),
     "default_root_dir": ("elsewhere", "hydra.run.dir"),
     "enable_autolog_hparams": ("false", None),
-    "model_registry": ("null", None),
+    "model_registry": ("null", "registers no model"),
 }
 
 

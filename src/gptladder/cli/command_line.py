@@ -104,7 +104,13 @@ class CommandLine:
         for key, (needed, remedy) in FIXED_SETTINGS.items():
             if values.get(key) not in (needed, False if needed is None else needed):
                 raise UserError(f"hydra.{key}={values.get(key)} is not possible here: {remedy}")
-        sweep = next((str(each.value()) for each in self._parsed if each.key_or_group == "sweep"), "")
+        given = {each.key_or_group: each for each in self._parsed}
+        if "run_dir" in given:
+            raise UserError("run_dir is derived: use hydra.run.dir=DIR for a run, hydra.sweep.dir=DIR for a sweep")
+        sweep = given["sweep"].value() if "sweep" in given else "unnamed"
+        if sweep in (None, "") or not isinstance(sweep, str | int | float):
+            raise UserError(f"sweep={sweep} must be a name")
+        sweep = str(sweep)
         if Path(sweep).is_absolute() or ".." in Path(sweep).parts:
             raise UserError(f"sweep={sweep} is a name below outputs/: for another place use hydra.sweep.dir={sweep}")
 

@@ -74,10 +74,17 @@ def started_once() -> Iterator[None]:
     Raises:
         UserError: names the launcher's variable, and what to use instead.
     """
-    set_by = {"LOCAL_RANK": "torchrun", "SLURM_STEP_NUM_TASKS": "srun"}
+    set_by = {
+        "LOCAL_RANK": "torchrun",
+        "RANK": "torchrun",
+        "SLURM_STEP_NUM_TASKS": "srun",
+        "SLURM_PROCID": "srun",
+        "NODE_RANK": "a launcher of several nodes",
+    }
+    harmless = {"LOCAL_RANK": None, "SLURM_STEP_NUM_TASKS": "1"}  # elsewhere it is 0, the first of the processes
     for variable, launcher in set_by.items():
         value = os.environ.get(variable)
-        if value is not None and not (variable == "SLURM_STEP_NUM_TASKS" and value == "1"):
+        if value not in (None, harmless.get(variable, "0")):
             raise UserError(
                 f"{variable}={value} is set, as {launcher} does, but train.py starts its processes itself: run python "
                 "train.py hardware=ddp hardware.devices=N, or launcher=slurm for a cluster"
@@ -113,14 +120,18 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     """The arguments with a directory for this run alone; after an error before the run began, it is removed again."""
     from gptladder.cli.command_line import CommandLine
     from gptladder.cli.config_errors import check_renamed
-    from gptladder.cli.resume import check_resumable, resume_arguments
+    from gptladder.cli.resume import check_longer, check_resumable, resume_arguments
     from gptladder.cli.run_directory import reserve_run_dir
 
-    resumed = [argument for argument in arguments if argument.startswith("resume=")]
+    resumed = [argument for argument in arguments if argument.lstrip("+~").startswith("resume=")]
     if resumed:
         longer = [argument for argument in arguments if argument.startswith("trainer.max_steps=")]
         others = [argument for argument in arguments if argument not in (*resumed[:1], *longer[:1])]
-        path = check_resumable(resumed[0].removeprefix("resume="), others=others, conf=conf)
+        if not resumed[0].startswith("resume="):
+            raise UserError(f"{resumed[0]}: write {resumed[0].lstrip('+~')}")
+        path = check_resumable(resumed[0].removeprefix("resume=").strip("'\""), others=others, conf=conf)
+        if longer:
+            check_longer(longer[0], path)
         if Run(path).finished and not longer:
             print(f"{path} is already finished; trainer.max_steps=N with more steps trains it for longer")
             raise SystemExit

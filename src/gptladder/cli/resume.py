@@ -12,22 +12,21 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gptladder.cli.run_directory import CONFIG
 from gptladder.runs.config_types import foreign_targets
-from gptladder.runs.configs import RUN_DIR, flatten, load_config, reads_surroundings, values_of
+from gptladder.runs.configs import OUTPUT_KEYS, RUN_DIR, flatten, load_config, reads_surroundings, values_of
 from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import is_old_config
+from gptladder.runs.run import Run
 from gptladder.system.errors import UserError
 from gptladder.system.records import read_yaml
 
-# The keys, of any of our configs, that name where a run writes.
-OUTPUT_KEYS = (
-    "run_dir", "dirpath", "filename", "checkpoint", "save_dir", "log_dir", "root_dir", "dir", "default_root_dir",
-    "tracking_uri", "artifact_location",
-)  # fmt: skip
+MAX_STEPS = 10**12
 
 
 def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
@@ -45,6 +44,7 @@ def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
             f"resume={directory} uses the run's own config, and only trainer.max_steps may change: "
             f"leave out {' '.join(others)}"
         )
+    _check_links(path)
     _check_config(path / CONFIG, conf)
     return path
 
@@ -87,18 +87,56 @@ def _check_config(recorded: Path, conf: Path) -> None:
     for key, value in flatten(config):
         if reads_surroundings(value):
             raise UserError(f"refusing to resolve {key}={value} from {recorded}: replace it by its value there")
+    if list(values_of(config, "_args_")):
+        raise UserError(f"refusing _args_ in {recorded}: name the arguments there")
+    run_dir = recorded.parents[1]
+    resolved = _resolve(config, run_dir)
     for key in OUTPUT_KEYS:
-        for value in values_of(config, key):
-            if value is not None and not _is_inside(key, str(value), recorded.parents[1]):
+        for value in values_of(resolved, key):
+            if value is not None and not _is_inside(key, str(value), run_dir):
                 raise UserError(f"refusing to write to {key}={value} from {recorded}: that is not in the run directory")
+    cache = resolved["data"].get("cache") if isinstance(resolved.get("data"), dict) else None
+    if isinstance(cache, str) and not Path(cache).is_dir():
+        raise UserError(f"refusing to make data.cache={cache} from {recorded}: make that directory first")
+
+
+def _resolve(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    node = OmegaConf.create({**config, "run_dir": str(run_dir)})
+    try:
+        resolved = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    except OmegaConfBaseException as error:
+        raise UserError(f"the config in {run_dir} has a value that cannot be resolved: {error}") from None
+    return {**resolved, "run_dir": config.get("run_dir")}
 
 
 def _is_inside(key: str, value: str, run_dir: Path) -> bool:
     """Whether the path, name or URI of a key lies in the run directory."""
     if key == "filename":
         return Path(value).name == value
-    named = value == RUN_DIR or re.match(r"(\w+:///)?\$\{run_dir\}(/|$)", value)
-    return bool(named or Path(value) == run_dir) and ".." not in Path(value).parts
+    if value == RUN_DIR:
+        return True
+    path = Path(os.path.normpath(re.sub(r"^\w+:///", "", value)))
+    return path.is_relative_to(run_dir)
+
+
+def _check_links(path: Path) -> None:
+    """Refuse links out of the run directory, to which a resumed run would write."""
+    inside = path.resolve()
+    for entry in (*path.iterdir(), *(path / "checkpoints").glob("*"), *(path / ".hydra").glob("*")):
+        if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
+            raise UserError(f"refusing to write to {entry}: it is a link to {entry.resolve()}; put a copy in its place")
+
+
+def check_longer(override: str, path: Path) -> None:
+    """Check ``trainer.max_steps=N`` of a run that is trained for longer.
+
+    Raises:
+        UserError: it is no number of steps above those that the run has.
+    """
+    value = override.partition("=")[2]
+    step = Run.read(path).get("step") or 0
+    if not value.isdecimal() or not step < int(value) < MAX_STEPS:
+        raise UserError(f"{override} must be an integer above the {step:,} steps that {path.name} has")
 
 
 def _original_cwd(path: Path) -> Path:

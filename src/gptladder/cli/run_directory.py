@@ -52,6 +52,8 @@ def _requested_dir(line: CommandLine) -> Path:
             raise UserError(f"{key} must be given: add {key}=... to the command")
     HydraConfig.instance().set_config(cfg)  # hydra.run.dir may refer to hydra:runtime.choices
     check_config(cast(dict[str, Any], OmegaConf.to_container(job, resolve=True)))
+    if cfg.get("fresh"):
+        raise UserError("fresh=true deletes earlier results of a sweep: leave it out for a single run")
     directory = str(cfg.hydra.run.dir)
     if not directory:
         raise UserError("hydra.run.dir= is empty: name a directory, or leave it out")

@@ -13,6 +13,8 @@ from gptladder.model.gpt import GPT
 from gptladder.model.kv_cache import KVCache
 from gptladder.system.errors import UserError
 
+MAX_SAMPLES, MAX_TOKENS = 10_000, 100_000_000
+
 # Divided by less, the logits may be infinite; the most likely token is then sampled anyway.
 MIN_TEMPERATURE = 1e-6
 
@@ -98,10 +100,10 @@ def generate_text(
     Raises:
         UserError: the prompt has a character outside the vocabulary, or an option is out of range.
     """
-    if n_samples < 1:
-        raise UserError(f"samples={n_samples} must be at least 1")
-    if n_tokens < 0:
-        raise UserError(f"tokens={n_tokens} must be at least 0")
+    if not 1 <= n_samples <= MAX_SAMPLES:
+        raise UserError(f"samples={n_samples} must be from 1 to {MAX_SAMPLES:,}")
+    if not 0 <= n_tokens <= MAX_TOKENS:
+        raise UserError(f"tokens={n_tokens} must be from 0 to {MAX_TOKENS:,}")
     if not 0 <= seed < 2**63:
         raise UserError(f"seed={seed} must be an integer in [0, 2**63)")
     device = next(net.parameters()).device

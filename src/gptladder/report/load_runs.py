@@ -22,6 +22,7 @@ from gptladder.system.errors import printable
 from gptladder.system.records import read_json, read_yaml
 
 SKIPPED_DIRECTORIES = {"tensorboard", "checkpoints", ".hydra"}  # what a run writes contains no other runs
+MAX_STEP = 10**12
 STATUSES = (
     "finished",
     "stopped",
@@ -187,6 +188,8 @@ def _check_result(result: Any) -> None:
     _check_types(result, ("seed",), int | str | None)
     for point in curve:
         _check_types(point, ("step",), int)
+        if not 0 <= point["step"] < MAX_STEP:
+            raise ValueError(f"step is {point['step']}")
         _check_types(point, CURVE_METRICS, int | float | None)
     if published:
         published = {"worst_abs_diff": 0, "tolerance": 0} | published  # which version 0.1 did not record

@@ -61,6 +61,9 @@ def load_trained(path: str | Path) -> Trained:
         tokenizer = build_tokenizer(metadata["tokenizer"])
         net = build_net(metadata["net"])
         net.load_state_dict(weights)
+        for name, tensor in weights.items():
+            if not tensor.is_floating_point() or not tensor.isfinite().all():
+                raise ValueError(f"the weights {name} are not all finite numbers")
         trained = Trained(net.eval(), tokenizer, metadata["config"], metadata["corpus_sha256"])
         for key, value in (("vocab_size", tokenizer.vocab_size), ("block_size", trained.block_size)):
             if value != metadata["net"][key]:

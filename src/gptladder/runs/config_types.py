@@ -6,6 +6,7 @@ Hydra takes any value for any key: ``model.residual=no`` is a string, which coun
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,29 @@ LEARNING_RATES = ("rung_lr", "optimizer.lr")
 UNCHECKED = {"hardware.devices"}
 
 
+# The numbers that a key takes: a lower and an upper bound, both included.
+RANGES = {
+    "trainer.gradient_clip_val": (1e-12, math.inf),
+    "scheduler.min_lr_ratio": (0.0, 1.0),
+    "optimizer.weight_decay": (0.0, 1e3),
+    "optimizer.eps": (0.0, 1.0),
+    "optimizer.ns_steps": (1, 100),
+    "callbacks.early_stopping.patience": (1, math.inf),
+    "callbacks.lr_find.n_steps": (20, 1e6),
+    "callbacks.lr_find.min_lr": (1e-30, 1e6),
+    "callbacks.lr_find.max_lr": (1e-30, 1e6),
+    "hardware.threads": (1, 1024),
+}
+
+# Keys that a run cannot do without.
+REQUIRED_KEYS = (
+    "rung", "seed", "fast", "evaluate_first", "init_from", "unknown_characters", "run_dir", "model.block_size",
+    "data.block_size", "data.batch_size", "data.estimate_batches", "data.stream", "data.split", "data.seed",
+    "trainer.max_steps", "trainer.val_check_interval", "trainer.accumulate_grad_batches", "trainer.log_every_n_steps",
+    "trainer.gradient_clip_val", "optimizer.lr", "hardware.precision", "hardware.threads",
+)  # fmt: skip
+
+
 def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
     """Check the groups of a config, the types of its values, the seed and the learning rate.
 
@@ -53,6 +77,13 @@ def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
         if not isinstance(node, Mapping) or not ("_target_" in node or names_no_class):
             raise UserError(f"a run needs {group}: {remedy}")
     examples, values = _examples(conf), dict(flatten(config))
+    for key in REQUIRED_KEYS:
+        if key not in values:
+            raise UserError(f"a run needs {key}: leave out ~{key}, or set it")
+    _check_numbers(values)
+    rung = values["rung"]
+    if not _is_open(rung) and not (isinstance(rung, str) and re.fullmatch(r"[\w+-][\w.+-]*", rung)):
+        raise UserError(f"rung={rung} must be a name of letters, digits, dots and dashes")
     for key, value in values.items():
         known = examples.get(key, [])
         if (
@@ -70,6 +101,17 @@ def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
         lr: Any = values.get(key, 1e-3 if key == "rung_lr" else None)
         if not _is_open(lr) and (type(lr) not in (int, float) or not 0 < lr < math.inf):
             raise UserError(f"{key}={lr} must be a number above 0, such as 1e-3")
+
+
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, float)]
+        if not all(map(math.isfinite, numbers)):
+            raise UserError(f"{key}={value} must be finite")
+    for key, (low, high) in RANGES.items():
+        value = values.get(key)
+        if isinstance(value, bool) or (isinstance(value, int | float) and not low <= value <= high):
+            raise UserError(f"{key}={value} must be a number from {low:g} to {high:g}")
 
 
 def _fits(value: Any, example: Any) -> bool:

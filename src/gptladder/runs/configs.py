@@ -13,6 +13,12 @@ from gptladder.runs.old_records import RENAMED_VALUES, is_old_config, upgrade_co
 from gptladder.system.files import atomic_write
 from gptladder.system.records import read_yaml
 
+# The keys, of any of our configs, that name where a run writes.
+OUTPUT_KEYS = (
+    "run_dir", "dirpath", "filename", "checkpoint", "save_dir", "log_dir", "root_dir", "dir", "default_root_dir",
+    "tracking_uri", "artifact_location",
+)  # fmt: skip
+
 # How a config names the run directory, which Hydra chooses.
 RUN_DIR = "${hydra:runtime.output_dir}"
 # References to other keys of a config, and to the run directory.

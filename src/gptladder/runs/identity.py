@@ -10,6 +10,7 @@ import hashlib
 import json
 from typing import Any
 
+from gptladder.runs.config_types import foreign_targets
 from gptladder.runs.configs import flatten
 
 # The groups whose choice says what is built from their values.
@@ -44,6 +45,8 @@ def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
     start = {"init_from": config["init_from"]["sha256"]} if config.get("init_from") else {}
     if not config.get("evaluate_first", True):  # an evaluation draws from the published stream
         start["evaluate_first"] = False
+    if config["trainer"].get("gradient_clip_algorithm") not in (None, "norm"):
+        start["gradient_clip_algorithm"] = config["trainer"]["gradient_clip_algorithm"]
     return {
         **start,
         "seed": config["seed"],
@@ -63,12 +66,24 @@ def recipe(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
 
 
 def identity(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
-    """The recipe, and what else decides the bits of a result: the model's file, the length and the precision."""
-    return recipe(config, corpus_sha256) | {
-        "model_choice": config["choices"].get("model"),
-        "max_steps": config["trainer"]["max_steps"],
-        "precision": config["hardware"]["precision"],
+    """The recipe, and what else decides the bits of a result.
+
+    That is the model's file, the length, the precision, and classes of the user's own, which may do anything.
+    """
+    own = {
+        group: part
+        for group in ("tokenizer", "data", "model", "optimizer", "scheduler", "callbacks")
+        if (part := _parts_with(config.get(group), foreign_targets(config.get(group))))
     }
+    return (
+        recipe(config, corpus_sha256)
+        | ({"own": own} if own else {})
+        | {
+            "model_choice": config["choices"].get("model"),
+            "max_steps": config["trainer"]["max_steps"],
+            "precision": config["hardware"]["precision"],
+        }
+    )
 
 
 def config_hash(config: dict[str, Any], corpus_sha256: str) -> str:
@@ -92,6 +107,15 @@ def diff_identity(recorded: dict[str, Any], current: dict[str, Any]) -> list[str
         for key in keys
         if before.get(key) != after.get(key)
     ]
+
+
+def _parts_with(node: Any, targets: list[str]) -> Any:
+    """The parts of a node that instantiate one of some targets."""
+    if not isinstance(node, dict) or not targets:
+        return None
+    if node.get("_target_") in targets:
+        return node
+    return {key: found for key, part in node.items() if (found := _parts_with(part, targets))}
 
 
 def _values(group: dict[str, Any] | None, without: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -58,8 +58,7 @@ class InitialWeights:
             recorded = trained.config.get("init_from") or {}
             if recorded.get("run") == name:
                 return cls(name, trained, recorded["sha256"], unknown)
-        path = Path(str(name))
-        trained = _load(name, path / "checkpoints" / "last.ckpt" if path.is_dir() else path)
+        trained = _load(name, _weights_of(str(name)))
         initial = cls(name, trained, _fingerprint(trained), unknown)
         initial._check_same_tokenizer(config["tokenizer"], config["choices"].get("tokenizer"))
         initial._check_same_architecture(config["model"])
@@ -125,6 +124,16 @@ class InitialWeights:
             raise UserError(
                 f"init_from={self.name} has another architecture ({'; '.join(different)}): use the same values here"
             )
+
+
+def fingerprint_of(name: str) -> str:
+    """The SHA-256 of the weights and the tokenizer of the run that ``init_from`` names."""
+    return _fingerprint(_load(name, _weights_of(name)))
+
+
+def _weights_of(name: str) -> Path:
+    path = Path(name)
+    return path / "checkpoints" / "last.ckpt" if path.is_dir() else path
 
 
 def _load(name: str, path: Path) -> Trained:

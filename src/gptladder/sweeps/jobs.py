@@ -68,7 +68,13 @@ class Job:
             _clear(self.directory)
         run = Run(self.directory)
         if run.complete:
-            self._check_same()
+            try:
+                self._check_same()
+            except (LookupError, OSError, ValueError, TypeError) as error:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                raise UserError(
+                    f"{self.directory} holds a damaged run ({reason}): use fresh=true to train it again"
+                ) from None
             run.write(job=self.number)
             return False
         pending = {"status": "pending", "error": None, "model": self.rung, "seed": self.seed}
@@ -80,7 +86,8 @@ class Job:
     def _check_same(self) -> None:
         if self.config is None:
             raise UserError(f"{self.directory} holds a finished run, but now {self.error}")
-        corpus_sha256 = Run.read(self.directory)["corpus_sha256"]
+        result = Run.read(self.directory)
+        corpus_sha256 = result["corpus_sha256"]
         recorded = load_config(self.directory / ".hydra" / "config.yaml")
         current = OmegaConf.to_container(self.config)
         path = self.config.data.path
@@ -88,11 +95,28 @@ class Job:
             _metadata(recorded, recorded_choices(self.directory), corpus_sha256),
             _metadata(current, self.choices, corpus_sha256 if path is None else sha256(read_text(path))),
         )
+        if (result["model"], result["seed"]) != (self.rung, self.seed):
+            changes.append(f"its result is of {result['model']}, seed {result['seed']}")
+        if self._has_other_initial_weights():
+            changes.append(f"init_from={self.config.init_from} has other weights now")
         if changes:
             raise UserError(
                 f"{self.directory} holds a finished run, and {'; '.join(changes)}: "
                 "use fresh=true to train it again, or sweep=NAME to keep both"
             )
+
+    def _has_other_initial_weights(self) -> bool:
+        """Whether the run that ``init_from`` names has changed; one that is gone cannot be compared."""
+        if self.config is None or not self.config.init_from:
+            return False
+        from gptladder.runs.checkpoint import read_checkpoint  # imports torch
+        from gptladder.runs.init_from import fingerprint_of
+
+        try:
+            recorded = read_checkpoint(self.directory / "checkpoints" / "last.ckpt")["gptladder"]["config"]["init_from"]
+            return bool(fingerprint_of(str(self.config.init_from)) != recorded["sha256"])
+        except UserError:
+            return False
 
 
 def compose_job(

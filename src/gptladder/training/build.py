@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.data.datamodule import TextDataModule
 from gptladder.model.gpt import describe_net
-from gptladder.runs.configs import recorded_choices
+from gptladder.runs.configs import OUTPUT_KEYS, recorded_choices, values_of
 from gptladder.runs.init_from import InitialWeights
 from gptladder.runs.run import Run
 from gptladder.system.errors import UserError
@@ -43,6 +44,11 @@ REFUSED_ARGUMENTS = {
     "callbacks": "use the group callbacks",
     "logger": "use the group logger",
     "default_root_dir": "use hydra.run.dir",
+    "min_steps": "use trainer.max_steps",
+    "min_epochs": "use trainer.max_steps",
+    "limit_test_batches": "a run tests nothing",
+    "limit_predict_batches": "a run predicts nothing",
+    "model_registry": "a run registers no model",
     "inference_mode": "evaluations choose it themselves",
     "barebones": "use fast=true logger=none",
 }
@@ -101,14 +107,17 @@ def build_trainer(
     """
     _silence_lightning()
     _check_arguments(cfg)
+    _check_outputs(resolve(cfg), run.path)
     hardware = construct(cfg.hardware)
     hardware.configure(module.net)
     accumulate = cfg.trainer.accumulate_grad_batches
     tokens_per_step = cfg.data.batch_size * accumulate * cfg.model.block_size
     all_callbacks = [*_constructed(cfg, "callbacks", L.Callback), *callbacks]
+    loggers = _constructed(cfg, "logger", Logger)
     check_states({callback.state_key: callback.state_dict() for callback in all_callbacks})
     check_callbacks(
         all_callbacks,
+        has_logger=bool(loggers),
         log_every_n_steps=cfg.trainer.log_every_n_steps,
         val_check_interval=cfg.trainer.val_check_interval,
     )
@@ -118,7 +127,7 @@ def build_trainer(
             val_check_interval=cfg.trainer.val_check_interval
             * accumulate,  # Lightning counts batches, the config steps
             callbacks=[ResultWriter(run, tokens_per_step=tokens_per_step), NonFiniteGuard(), *all_callbacks],
-            logger=_constructed(cfg, "logger", Logger),
+            logger=loggers,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=run.path,
         )
@@ -144,9 +153,24 @@ def check_step_counts(cfg: DictConfig) -> None:
     for key in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
         if type(cfg.trainer[key]) is not int or cfg.trainer[key] < 1:
             raise UserError(f"trainer.{key}={cfg.trainer[key]} must be an integer >= 1")
+    if cfg.trainer.get("deterministic") not in (None, True, False, "warn"):
+        raise UserError(f"trainer.deterministic={cfg.trainer.deterministic} must be true, false or warn")
     for key in ("max_epochs", "limit_train_batches"):
         if cfg.trainer.get(key) == 0:
             raise UserError(f"trainer.{key}=0 leaves nothing to train: leave it out")
+
+
+def _check_outputs(config: dict[str, Any], run_dir: Path) -> None:
+    """Refuse to write into another run's directory."""
+    own = run_dir.absolute()
+    for key in OUTPUT_KEYS:
+        for value in values_of(config, key):
+            path = Path(re.sub(r"^\w+:///", "", str(value))).absolute()
+            if key == "filename" or value is None or path.is_relative_to(own):
+                continue
+            other = next((parent for parent in (path, *path.parents) if (parent / "result.json").exists()), None)
+            if other is not None:
+                raise UserError(f"{key}={value} lies in another run, {other}: choose another place")
 
 
 def _constructed(cfg: DictConfig, group: str, kind: Callable[..., Part]) -> list[Part]:

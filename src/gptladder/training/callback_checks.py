@@ -10,16 +10,21 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BatchSizeFinder,
+    DeviceStatsMonitor,
     GradientAccumulationScheduler,
     LearningRateFinder,
+    LearningRateMonitor,
     ModelCheckpoint,
     StochasticWeightAveraging,
+    ThroughputMonitor,
 )
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from gptladder.system.errors import UserError, suggest
 from gptladder.training.callbacks.lr_finder import LRFinder
 from gptladder.training.lightning_module import TRAIN_METRICS, VAL_METRICS
+
+NEED_LOGGER = (LearningRateMonitor, DeviceStatsMonitor, ThroughputMonitor)
 
 METRICS = (*TRAIN_METRICS, *VAL_METRICS)
 
@@ -33,10 +38,13 @@ REFUSED: dict[type[L.Callback], str] = {
 }
 
 
-def check_callbacks(callbacks: Sequence[L.Callback], *, log_every_n_steps: int, val_check_interval: int) -> None:
-    """Check what callbacks monitor and save.
+def check_callbacks(
+    callbacks: Sequence[L.Callback], *, has_logger: bool, log_every_n_steps: int, val_check_interval: int
+) -> None:
+    """Check what callbacks monitor, log and save.
 
     Args:
+        has_logger: whether there is a logger to log to.
         log_every_n_steps: steps between two values of the training metrics.
         val_check_interval: steps between two evaluations.
 
@@ -49,6 +57,8 @@ def check_callbacks(callbacks: Sequence[L.Callback], *, log_every_n_steps: int, 
         for kind, remedy in REFUSED.items():
             if isinstance(callback, kind) and not isinstance(callback, LRFinder):
                 raise UserError(f"the callback {name} is not possible here: {remedy}")
+        if isinstance(callback, NEED_LOGGER) and not has_logger:
+            raise UserError(f"the callback {name} needs a logger, and there is no logger: use logger=csv")
         monitor = getattr(callback, "monitor", None)
         if monitor in TRAIN_METRICS and log_every_n_steps > val_check_interval:
             raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from gptladder.data.datamodule import TextDataModule
 from gptladder.training.callbacks.result_writer import ResultWriter
@@ -25,9 +25,15 @@ def _missing(checkpoint: Mapping[str, Any], net: nn.Module, data: TextDataModule
             yield key
     if "loops" in checkpoint and "fit_loop" not in checkpoint["loops"]:
         yield "loops.fit_loop"
+    step = checkpoint.get("global_step", 0)
+    if type(step) is not int or step < 0:
+        yield f"a global_step (it is {step!r})"
     weights = checkpoint.get("state_dict", {})
-    yield from (f"state_dict.net.{name}" for name in net.state_dict() if f"net.{name}" not in weights)
-    yield from _missing_moments(checkpoint)
+    for name, tensor in net.state_dict().items():
+        saved = weights.get(f"net.{name}")
+        if saved is None or saved.shape != tensor.shape or saved.dtype != tensor.dtype or not saved.isfinite().all():
+            yield f"state_dict.net.{name}"
+    yield from _missing_moments(checkpoint, net)
     if ResultWriter.__qualname__ not in checkpoint.get("callbacks", {}):
         yield "callbacks.ResultWriter"
     random_states = checkpoint.get(TextDataModule.__qualname__, {})
@@ -36,7 +42,7 @@ def _missing(checkpoint: Mapping[str, Any], net: nn.Module, data: TextDataModule
             yield f"TextDataModule.{key}"
 
 
-def _missing_moments(checkpoint: Mapping[str, Any]) -> Iterator[str]:
+def _missing_moments(checkpoint: Mapping[str, Any], net: nn.Module) -> Iterator[str]:
     if not checkpoint.get("optimizer_states"):
         yield "optimizer_states"
         return
@@ -44,3 +50,7 @@ def _missing_moments(checkpoint: Mapping[str, Any]) -> Iterator[str]:
         parameters = [number for group in state["param_groups"] for number in group["params"]]
         if checkpoint.get("global_step") and len(state["state"]) < len(parameters):
             yield "optimizer_states.state"
+        shapes = {tuple(parameter.shape) for parameter in net.parameters()}
+        tensors = [tensor for moments in state["state"].values() for tensor in moments.values()]
+        if any(tensor.dim() and tuple(tensor.shape) not in shapes for tensor in tensors if isinstance(tensor, Tensor)):
+            yield "optimizer_states.state of the shape of a weight"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
@@ -60,7 +61,7 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
                 "name it in a file such as conf/callbacks/mine.yaml, now or later"
             )
     run.start(
-        replaces=run.result.get("config_hash") if is_longer else None,
+        replaces=_hash_of(run.last_checkpoint) if is_longer else None,
         model=config["rung"],
         seed=config["seed"],
         description=describe_run(config["rung"], config["choices"]),
@@ -75,7 +76,10 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
         _set_up_logger(logger, config, run)
     if run.last_checkpoint is None and config.get("evaluate_first", True):
         trainer.validate(module, data, verbose=False)
-    trainer.fit(module, data, ckpt_path=run.last_checkpoint, weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=run.last_checkpoint, weights_only=True)
+    except MisconfigurationException as error:  # a callback that does not fit the trainer, before the first step
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     _save_last_step(trainer, module, data, run)
     profiler: Any = trainer.profiler  # type: ignore[attr-defined]
     if trainer.is_global_zero and not isinstance(profiler, PassThroughProfiler) and profiler.dirpath:
@@ -97,6 +101,13 @@ def _save_last_step(trainer: L.Trainer, module: LanguageModel, data: TextDataMod
     last = run.last_checkpoint
     if step and (last is None or read_checkpoint(last)["global_step"] != step):
         trainer.save_checkpoint(run.checkpoints / "last.ckpt", weights_only=False)
+
+
+def _hash_of(checkpoint: Path | None) -> str | None:
+    if checkpoint is None:
+        return None
+    metadata = read_checkpoint(checkpoint)["gptladder"]
+    return config_hash(metadata["config"], metadata["corpus_sha256"])
 
 
 def _check_resumable(module: LanguageModel, data: TextDataModule, path: Path) -> bool:

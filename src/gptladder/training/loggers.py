@@ -133,7 +133,7 @@ class ResumableCSVLogger(Logger):
         if header != HEADER:  # killed before the first line was complete
             self.path.unlink()
             return
-        kept = [line for line in lines if int(line.split(",")[0]) <= step]
+        kept = [line for line in lines if (number := line.partition(",")[0]).isdecimal() and int(number) <= step]
         with atomic_write(self.path) as file:
             file.write("\n".join([header, *kept, ""]).encode())
 

@@ -19,6 +19,7 @@ from gptladder.runs.naming import VARYING, job_label, key_of, varying_keys
 from gptladder.runs.run import Run
 from gptladder.sweeps.jobs import Job, check_directories, collect_results, compose_job, raise_if_all_invalid, unfinished
 from gptladder.sweeps.workers import forward_signals
+from gptladder.system.errors import UserError
 from gptladder.system.files import atomic_write, remove_stale_files
 from gptladder.training.speed import gc_paused
 
@@ -37,6 +38,8 @@ class LadderSweeper(BasicSweeper):
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         jobs = self._jobs(arguments, loader, self.config)
+        if not jobs:
+            raise UserError("there is no job: a range or list in the command is empty")
         check_directories(jobs)
         if self.config.plan:
             from gptladder.sweeps.dry_run import print_dry_run

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from gptladder.system.errors import UserError
 from gptladder.system.files import atomic_write
 
 # The points that Lightning's suggestion leaves out, too.
@@ -30,6 +31,8 @@ class LRFinder(LearningRateFinder):
     """
 
     def __init__(self, *, run_dir: str, min_lr: float, max_lr: float, n_steps: int) -> None:
+        if not 0 < min_lr < max_lr:
+            raise UserError(f"callbacks.lr_find: min_lr={min_lr} must be above 0 and below max_lr={max_lr}")
         super().__init__(min_lr=min_lr, max_lr=max_lr, num_training_steps=n_steps, update_attr=False)
         self.run_dir = Path(run_dir)
         self._early_exit = True
