@@ -18,10 +18,11 @@ def main() -> None:
     parser.add_argument("--prompt-file", type=Path, help="a UTF-8 file with the text to continue")
     parser.add_argument("--tokens", type=int, default=500, help="the number of tokens to generate (default 500)")
     parser.add_argument("--samples", type=int, default=1, help="the number of samples, a line of dashes between them")
-    parser.add_argument("--temperature", type=float, default=1.0, help="below 1 is less random, 0 is greedy")
+    randomness = parser.add_mutually_exclusive_group()
+    randomness.add_argument("--temperature", type=float, default=1.0, help="below 1 is less random, 0 is greedy")
     parser.add_argument("--top-k", type=int, help="sample from the k most likely tokens only")
     parser.add_argument("--top-p", type=float, help="sample from the most likely tokens with that probability together")
-    parser.add_argument("--greedy", action="store_true", help="always take the most likely token (--temperature 0)")
+    randomness.add_argument("--greedy", action="store_true", help="always take the most likely token (--temperature 0)")
     parser.add_argument("--seed", type=int, default=1337, help="the seed of the sampling (default 1337)")
     arguments = parser.parse_args()
 

@@ -80,6 +80,8 @@ def _link_message(link: BaseException, error: BaseException, conf: Path) -> str 
             return f"{link.filename}: {link.strerror}: check the path and its permissions, or choose another directory"
         case MissingConfigException(options=[*options]):
             return _unknown_choice(link, options)
+        case MissingConfigException(missing_cfg_file=str(file)) if "/" in file:
+            return f"{file.replace('/', '=')} does not exist: see --help for the choices"
         case OverrideParseException():
             return _invalid_override(str(link.override), conf)
         case MissingMandatoryValue() | InterpolationResolutionError():
@@ -102,6 +104,12 @@ def _first_line(error: BaseException) -> str:
 
 
 def _composition_message(error: HydraException) -> str:
+    absent = re.search(r"Could not delete from config\. '([^']+)'", str(error))
+    if absent:
+        return f"~{absent.group(1)} cannot be removed: set it to null, or leave the override out"
+    twice = re.search(r"Multiple values for ([\w/]+)\.", str(error))
+    if twice:
+        return f"{twice.group(1)} has a choice already: write {twice.group(1)}=CHOICE without the +"
     present = re.search(r"An item is already at '([^']+)'", str(error))
     if present:
         return f"{present.group(1)} is in the config already: leave out the +"

@@ -48,6 +48,8 @@ def _requested_dir(line: CommandLine) -> Path:
     with open_dict(job):
         job.run_dir = "run_dir"  # Hydra knows it only once the job runs; everything else must resolve now
     for key, value in flatten(cast(dict[str, Any], OmegaConf.to_container(job))):
+        if value == MISSING and key == "rung":
+            raise UserError("a run needs a rung: choose one, such as model=bigram")
         if value == MISSING:
             raise UserError(f"{key} must be given: add {key}=... to the command")
     HydraConfig.instance().set_config(cfg)  # hydra.run.dir may refer to hydra:runtime.choices

@@ -56,6 +56,8 @@ def load_trained(path: str | Path) -> Trained:
     Raises:
         UserError: the file is missing, truncated, not one of ours, or does not fit the network that it names.
     """
+    if Path(path).is_dir():
+        path = Path(path) / "checkpoints" / "last.ckpt"
     metadata, weights = _read_export(Path(path)) if Path(path).suffix == ".safetensors" else _read(path)
     try:
         tokenizer = build_tokenizer(metadata["tokenizer"])

@@ -26,6 +26,16 @@ from gptladder.system.records import read_json
 # Seconds to wait for the lock of a directory: `is_locked` of another process holds it for a moment.
 LOCK_TIMEOUT = 1.0
 
+# The types of what a run reads of its own record.
+TYPES: dict[str, tuple[type, ...]] = {
+    "status": (str, type(None)),
+    "config_hash": (str, type(None)),
+    "wall_seconds": (int, float, type(None)),
+    "curve": (list, type(None)),
+    "versions": (dict, type(None)),
+    "step": (int, type(None)),
+}
+
 # How the reason begins that is recorded for a run that early stopping ended.
 EARLY_STOPPING = "early stopping"
 
@@ -55,6 +65,11 @@ class Run:
             raise UserError(f"{path}/result.json is not a run result ({error}): move the directory away") from None
         if not isinstance(result, dict):
             raise UserError(f"{path}/result.json is not a run result: move the directory away")
+        for key, types in TYPES.items():
+            if not isinstance(result.get(key), types):
+                raise UserError(
+                    f"{path}/result.json is damaged ({key} is {result[key]!r:.40}): move the directory away"
+                )
         return result
 
     @property

@@ -83,6 +83,8 @@ class Hardware:
 
 
 def _check_accelerator(accelerator: str, devices: int | str) -> None:
+    if accelerator == "cpu" and devices != "auto" and (type(devices) is not int or devices < 1):
+        raise UserError(f"hardware.devices={devices} must be an integer >= 1 on a CPU, or auto")
     if accelerator == "gpu" and not _n_gpus():
         raise UserError("hardware.accelerator=gpu, but PyTorch finds no CUDA GPU here: use hardware=cpu")
     if accelerator == "gpu" and isinstance(devices, int) and devices > _n_gpus():
