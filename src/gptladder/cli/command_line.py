@@ -91,28 +91,31 @@ class CommandLine:
         return self._compose(self.overrides)
 
     def check_settings(self) -> None:
-        """Check the settings of Hydra that runs rely on.
+        """Check the settings of Hydra, and of the places of runs, that runs rely on.
 
         Raises:
             UserError: names the setting, and what to use instead.
         """
-        settings = [each for each in self._parsed if each.is_hydra_override() and each not in self._decisive]
-        decisive = [each for each in self._decisive if not each.is_sweep_override()]
-        cfg = self._compose([str(each.input_line) for each in [*decisive, *settings]])
-        raw = cast(dict[str, Any], OmegaConf.to_container(cfg.hydra))
-        values = dict(flatten(raw))
-        for key, (needed, remedy) in FIXED_SETTINGS.items():
-            if values.get(key) not in (needed, False if needed is None else needed):
-                raise UserError(f"hydra.{key}={values.get(key)} is not possible here: {remedy}")
-        given = {each.key_or_group: each for each in self._parsed}
+        given = {override.key_or_group: override for override in self._parsed}
         if "run_dir" in given:
             raise UserError("run_dir is derived: use hydra.run.dir=DIR for a run, hydra.sweep.dir=DIR for a sweep")
         sweep = given["sweep"].value() if "sweep" in given else "unnamed"
         if sweep in (None, "") or not isinstance(sweep, str | int | float):
             raise UserError(f"sweep={sweep} must be a name")
-        sweep = str(sweep)
-        if Path(sweep).is_absolute() or ".." in Path(sweep).parts:
+        if Path(str(sweep)).is_absolute() or ".." in Path(str(sweep)).parts:
             raise UserError(f"sweep={sweep} is a name below outputs/: for another place use hydra.sweep.dir={sweep}")
+        places = ("hydra.run.dir", "hydra.sweep.dir")
+        settings = [each for key, each in given.items() if each.is_hydra_override() and key not in (*places, *DECISIVE)]
+        if settings or self._decisive or self._option_words:  # else our own configs decide
+            self._check_hydra(settings)
+
+    def _check_hydra(self, settings: list[Override]) -> None:
+        decisive = [each for each in self._decisive if not each.is_sweep_override()]
+        cfg = self._compose([str(each.input_line) for each in [*decisive, *settings]])
+        values = dict(flatten(cast(dict[str, Any], OmegaConf.to_container(cfg.hydra))))
+        for key, (needed, remedy) in FIXED_SETTINGS.items():
+            if values.get(key) not in (needed, False if needed is None else needed):
+                raise UserError(f"hydra.{key}={values.get(key)} is not possible here: {remedy}")
 
     @property
     def is_sweep(self) -> bool:
