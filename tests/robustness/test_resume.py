@@ -317,8 +317,8 @@ def test_a_run_is_trained_for_longer_with_the_same_optimizer_state(status: str, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trainer.max_steps=5"], "max_steps was 150 and is 5"),
-        (["trainer.max_steps=many"], "trainer.max_steps=many must be an integer"),
+        (["trainer.max_steps=5"], "trainer.max_steps=5 must be an integer above the 150 steps that run has"),
+        (["trainer.max_steps=many"], "trainer.max_steps=many must be an integer above"),
         (["trainer.max_steps=20", "seed=2"], "leave out seed=2"),
     ],
     ids=" ".join,

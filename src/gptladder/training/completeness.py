@@ -31,7 +31,7 @@ def _missing(checkpoint: Mapping[str, Any], net: nn.Module, data: TextDataModule
     weights = checkpoint.get("state_dict", {})
     for name, tensor in net.state_dict().items():
         saved = weights.get(f"net.{name}")
-        if saved is None or saved.shape != tensor.shape or saved.dtype != tensor.dtype or not saved.isfinite().all():
+        if saved is None or saved.shape != tensor.shape or not _is_like(saved, tensor):
             yield f"state_dict.net.{name}"
     yield from _missing_moments(checkpoint, net)
     if ResultWriter.__qualname__ not in checkpoint.get("callbacks", {}):
@@ -54,3 +54,8 @@ def _missing_moments(checkpoint: Mapping[str, Any], net: nn.Module) -> Iterator[
         tensors = [tensor for moments in state["state"].values() for tensor in moments.values()]
         if any(tensor.dim() and tuple(tensor.shape) not in shapes for tensor in tensors if isinstance(tensor, Tensor)):
             yield "optimizer_states.state of the shape of a weight"
+
+
+def _is_like(saved: Tensor, tensor: Tensor) -> bool:
+    """Whether a saved weight is a finite number of the same kind; in bf16-true it has another precision."""
+    return saved.is_floating_point() == tensor.is_floating_point() and bool(saved.isfinite().all())

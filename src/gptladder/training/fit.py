@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -103,6 +104,12 @@ def _save_last_step(trainer: L.Trainer, module: LanguageModel, data: TextDataMod
         trainer.save_checkpoint(run.checkpoints / "last.ckpt", weights_only=False)
 
 
+def _asks_for_more_steps() -> bool:
+    """Whether the command is ``resume=DIR trainer.max_steps=N``, not a config that changed behind the run's back."""
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(override.startswith("trainer.max_steps=") for override in overrides)
+
+
 def _hash_of(checkpoint: Path | None) -> str | None:
     if checkpoint is None:
         return None
@@ -117,7 +124,7 @@ def _check_resumable(module: LanguageModel, data: TextDataModule, path: Path) ->
     max_steps, step = module.metadata["config"]["trainer"]["max_steps"], checkpoint.get("global_step", 0)
     changes = diff_identity(checkpoint["gptladder"], module.metadata)
     others = [change for change in changes if not change.startswith("max_steps ")]
-    if others or (changes and max_steps <= step):
+    if others or (changes and not (_asks_for_more_steps() and max_steps > step)):
         raise RunConflictError(
             f"cannot resume from {path}: {'; '.join(changes)}; restore what changed, or start a new run"
         )
