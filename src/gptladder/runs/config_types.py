@@ -29,6 +29,7 @@ REQUIRED = {
     "callbacks": "remove single ones, such as ~callbacks.samples",
 }
 
+MAX_LR = 1e6
 LEARNING_RATES = ("rung_lr", "optimizer.lr")
 
 # Keys that take more than ``conf/`` shows: Lightning's words for devices.
@@ -99,8 +100,8 @@ def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
         raise UserError(f"seed={seed} must be an integer in [0, 2**63)")
     for key in LEARNING_RATES:
         lr: Any = values.get(key, 1e-3 if key == "rung_lr" else None)
-        if not _is_open(lr) and (type(lr) not in (int, float) or not 0 < lr < math.inf):
-            raise UserError(f"{key}={lr} must be a number above 0, such as 1e-3")
+        if not _is_open(lr) and (type(lr) not in (int, float) or not 0 < lr <= MAX_LR):
+            raise UserError(f"{key}={lr} must be a number above 0 and at most {MAX_LR:g}, such as 1e-3")
 
 
 def _check_numbers(values: Mapping[str, Any]) -> None:
