@@ -96,7 +96,17 @@ def test_a_setting_of_hydra_that_runs_rely_on_is_kept(arguments: list[str], word
     assert words in str(refused.value)
 
 
-@pytest.mark.parametrize("arguments", [[], ["-m", "seed=1,2"], ["hydra.job.chdir=false"], ["-m", "sweep=a/b"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["-m", "seed=1,2"],
+        ["hydra.job.chdir=false"],
+        ["-m", "sweep=a/b"],
+        ["-m", "launcher=joblib", "hydra.launcher.n_jobs=2"],
+    ],
+    ids=str,
+)
 def test_other_settings_are_accepted(arguments: list[str]) -> None:
     line(*arguments).check_settings()
 

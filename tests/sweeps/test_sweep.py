@@ -147,7 +147,8 @@ def test_every_launcher_runs_the_jobs(launcher: str, plugin: str, tmp_path: Path
     words = ["-m", "model=bigram,embedding", f"launcher={launcher}", *SHORT]
     done = command("train.py", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    statuses = [result["status"] for result in results(tmp_path / "outputs" / "multirun").values()]
+    (sweep,) = (tmp_path / "outputs").iterdir()
+    statuses = [result["status"] for result in results(sweep).values()]
     assert statuses == ["finished", "finished"]
 
 

@@ -104,8 +104,8 @@ class CommandLine:
             raise UserError(f"sweep={sweep} must be a name")
         if Path(str(sweep)).is_absolute() or ".." in Path(str(sweep)).parts:
             raise UserError(f"sweep={sweep} is a name below outputs/: for another place use hydra.sweep.dir={sweep}")
-        places = ("hydra.run.dir", "hydra.sweep.dir")
-        settings = [each for key, each in given.items() if each.is_hydra_override() and key not in (*places, *DECISIVE)]
+        fixed = [f"hydra.{key}" for key in FIXED_SETTINGS]
+        settings = [each for key, each in given.items() if any(f"{name}.".startswith(f"{key}.") for name in fixed)]
         if settings or self._decisive or self._option_words:  # else our own configs decide
             self._check_hydra(settings)
 
