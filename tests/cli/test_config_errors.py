@@ -141,7 +141,7 @@ def test_the_new_name_of_a_renamed_ablation_exists() -> None:
         "optimizer.lr=-1",
         "optimizer.lr=0",
         "optimizer.lr=nan",
-        "optimizer.lr=1e300",
+        "optimizer.lr=1e+300",
         "optimizer.lr=inf",
         "seed=abc",
         "seed=1.5",
