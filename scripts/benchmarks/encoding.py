@@ -19,11 +19,11 @@ STEPS = 500
 ENCODE = """
 import json, sys, time
 from gptladder.data.datamodule import TextDataModule
-from gptladder.runs.run import _peak_mb
+from gptladder.runs.environment import peak_memory_mb
 
-before, started = _peak_mb(), time.perf_counter()
+before, started = peak_memory_mb(), time.perf_counter()
 TextDataModule(path=sys.argv[1], cache=False)
-print(json.dumps({"seconds": time.perf_counter() - started, "memory_mb": _peak_mb() - before}))
+print(json.dumps({"seconds": time.perf_counter() - started, "memory_mb": peak_memory_mb() - before}))
 """
 
 

@@ -28,6 +28,15 @@ def line(*arguments: str) -> CommandLine:
     return CommandLine(list(arguments), CONF)
 
 
+def refusal(*arguments: str) -> str | None:
+    """Why the settings of a command are refused; ``None`` if they are not."""
+    try:
+        line(*arguments).check_settings()
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def write_experiment(directory: Path, name: str, text: str = "seed: 5") -> None:
     """A config of the user's own, in a directory that is not ours."""
     (directory / "experiment").mkdir(parents=True, exist_ok=True)
@@ -91,9 +100,7 @@ def test_an_experiment_of_the_user_is_found_and_has_our_sweeper(option: str, tmp
     ids=" ".join,
 )
 def test_a_setting_of_hydra_that_runs_rely_on_is_kept(arguments: list[str], words: str) -> None:
-    with pytest.raises(UserError) as refused:
-        line(*arguments).check_settings()
-    assert words in str(refused.value)
+    assert words in (refusal(*arguments) or "")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +115,7 @@ def test_a_setting_of_hydra_that_runs_rely_on_is_kept(arguments: list[str], word
     ids=str,
 )
 def test_other_settings_are_accepted(arguments: list[str]) -> None:
-    line(*arguments).check_settings()
+    assert refusal(*arguments) is None
 
 
 def test_a_setting_in_a_config_of_the_user_is_checked_too(tmp_path: Path) -> None:

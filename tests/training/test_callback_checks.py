@@ -15,10 +15,14 @@ from helpers.configs import trained
 BEST = {"monitor": "val/loss", "filename": "best"}
 
 
-def check(*callbacks: L.Callback, log_every_n_steps: int = 50, val_check_interval: int = 200) -> None:
-    check_callbacks(
-        callbacks, has_logger=True, log_every_n_steps=log_every_n_steps, val_check_interval=val_check_interval
-    )
+def refusal(*callbacks: L.Callback, log_every_n_steps: int = 50, val_check_interval: int = 200) -> str | None:
+    """Why callbacks are refused; ``None`` if they are not."""
+    intervals = {"log_every_n_steps": log_every_n_steps, "val_check_interval": val_check_interval}
+    try:
+        check_callbacks(callbacks, has_logger=True, **intervals)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 class Own(L.Callback):
@@ -46,9 +50,7 @@ class Own(L.Callback):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_callback_that_cannot_work_is_refused(callback: L.Callback, words: str) -> None:
-    with pytest.raises(UserError) as refused:
-        check(callback)
-    assert words in str(refused.value)
+    assert words in (refusal(callback) or "")
 
 
 @pytest.mark.parametrize(
@@ -64,17 +66,17 @@ def test_a_callback_that_cannot_work_is_refused(callback: L.Callback, words: str
     ids=range(6),
 )
 def test_a_callback_that_works_is_not(callbacks: list[L.Callback]) -> None:
-    check(*callbacks)
+    assert refusal(*callbacks) is None
 
 
 def test_a_training_loss_must_be_logged_before_the_first_evaluation() -> None:
-    with pytest.raises(UserError, match=r"set trainer\.log_every_n_steps=200"):
-        check(EarlyStopping(monitor="train/loss"), log_every_n_steps=500)
+    message = refusal(EarlyStopping(monitor="train/loss"), log_every_n_steps=500)
+    assert "set trainer.log_every_n_steps=200" in (message or "")
 
 
 def test_two_callbacks_with_one_state_are_refused() -> None:
-    with pytest.raises(UserError, match="2 callbacks save their state as ModelCheckpoint"):
-        check(ModelCheckpoint(**BEST), ModelCheckpoint(monitor="val/loss", filename="other"))
+    message = refusal(ModelCheckpoint(**BEST), ModelCheckpoint(monitor="val/loss", filename="other"))
+    assert "2 callbacks save their state as ModelCheckpoint" in (message or "")
 
 
 @pytest.mark.parametrize(

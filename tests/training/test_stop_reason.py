@@ -46,7 +46,11 @@ class StopAt(L.Callback):
         (["+callbacks.t={_target_: lightning.pytorch.callbacks.Timer, duration: {seconds: 0}}"], 0, "the time limit"),
         (["trainer.max_epochs=1", "+trainer.limit_train_batches=7"], 7, "trainer.max_epochs=1 was reached"),
         (["trainer.max_epochs=2", "+trainer.limit_train_batches=7"], 14, "trainer.max_epochs=2 was reached"),
-        (["+callbacks.x={_target_: training.test_stop_reason.StopAt, step: 3}"], 3, "a callback asked for it"),
+        (
+            ["+callbacks.x={_target_: training.test_stop_reason.StopAt, step: 3}"],
+            3,
+            "a callback set trainer.should_stop",
+        ),
         (HOPELESS, 20, "early stopping: Monitored metric val/loss did not improve in the last 1 records"),
     ],
     ids=["max_time", "max_time as text", "Timer", "an epoch", "two epochs", "should_stop", "early stopping"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,20 +55,26 @@ class CommandLine:
     def __init__(self, arguments: list[str], conf: Path) -> None:
         parser = get_args_parser()
         parser.error = usage_error  # type: ignore[method-assign]
-        self._options = parser.parse_args(arguments)
-        self.overrides: list[str] = self._options.overrides
-        self._option_words = list(arguments)
-        for override in self.overrides:
-            self._option_words.remove(override)
-        self._conf = conf.parent / self._options.config_path if self._options.config_path else conf
-        # First, so that what the user gives comes after it.
-        self.overrides = [*inherited_overrides(self._parsed, self._compose_with), *self.overrides]
-        options = self._options
+        self._options = options = parser.parse_args(arguments)
         shown = ("cfg", "info", "hydra_help", "shell_completion")
         given = [name for name in (*shown, "run", "multirun") if getattr(options, name)]
         if len(given) > 1:
             usage_error(" and ".join(f"--{name.replace('_', '-')}" for name in given) + " exclude each other")
         self.shows_only = bool(set(given) & set(shown))
+        self._option_words = list(arguments)
+        for override in options.overrides:
+            self._option_words.remove(override)
+        self._conf = conf.parent / options.config_path if options.config_path else conf
+        self._parse(options.overrides)
+        inherited = inherited_overrides(self._parsed, lambda words: self._compose([*words, *self._decisive_words]))
+        if inherited:
+            self._parse([*inherited, *options.overrides])  # what the user gives comes last
+
+    def _parse(self, overrides: list[str]) -> None:
+        self.overrides = overrides
+        self._parsed: list[Override] = OverridesParser.create().parse_overrides(overrides)
+        self._decisive = [override for override in self._parsed if override.key_or_group in DECISIVE]
+        self._decisive_words = [str(each.input_line) for each in self._decisive if not each.is_sweep_override()]
 
     def run_arguments(self, path: Path) -> list[str]:
         """The arguments of a single run in a directory."""
@@ -76,7 +83,7 @@ class CommandLine:
     def sweep_arguments(self) -> list[str]:
         """The arguments of a sweep, with our sweeper unless something else chooses one."""
         chosen = any(override.key_or_group == "hydra/sweeper" for override in self._decisive)
-        chosen = chosen or self._compose_decisive().hydra.runtime.choices["hydra/sweeper"] != "basic"
+        chosen = chosen or self._decisive_config.hydra.runtime.choices["hydra/sweeper"] != "basic"
         return [
             *self._option_words,
             *([] if self._options.multirun else ["--multirun"]),
@@ -110,8 +117,8 @@ class CommandLine:
             self._check_hydra(settings)
 
     def _check_hydra(self, settings: list[Override]) -> None:
-        decisive = [each for each in self._decisive if not each.is_sweep_override()]
-        cfg = self._compose([str(each.input_line) for each in [*decisive, *settings]])
+        words = [str(each.input_line) for each in settings]
+        cfg = self._compose([*self._decisive_words, *words]) if words else self._decisive_config
         values = dict(flatten(cast(dict[str, Any], OmegaConf.to_container(cfg.hydra))))
         for key, (needed, remedy) in FIXED_SETTINGS.items():
             if values.get(key) not in (needed, False if needed is None else needed):
@@ -131,22 +138,11 @@ class CommandLine:
             return True
         if not self._decisive and not self._option_words:
             return False
-        cfg = self._compose_decisive()
+        cfg = self._decisive_config
         plan = cfg.get("plan", False)
         if type(plan) is not bool:
             raise UserError(f"plan={plan} must be true or false")
         return plan or cfg.hydra.mode == RunMode.MULTIRUN
-
-    @property
-    def _parsed(self) -> list[Override]:
-        return OverridesParser.create().parse_overrides(self.overrides)
-
-    def _compose_with(self, overrides: list[str]) -> DictConfig:
-        return self._compose([*overrides, *(str(each.input_line) for each in self._decisive)])
-
-    @property
-    def _decisive(self) -> list[Override]:
-        return [override for override in self._parsed if override.key_or_group in DECISIVE]
 
     @property
     def _logging(self) -> list[str]:
@@ -158,7 +154,7 @@ class CommandLine:
     def _sweep_name(self) -> list[str]:
         """A name for a sweep that has none, after what it sweeps: ``layernorm-lr``, or ``model`` over rungs."""
         swept = [override.key_or_group for override in self._parsed if override.is_sweep_override()]
-        if not swept or self._compose_decisive().get("sweep") != DEFAULT_SWEEP:
+        if not swept or self._decisive_config.get("sweep") != DEFAULT_SWEEP:
             return []
         if any(override.key_or_group in ("sweep", "hydra.sweep.dir") for override in self._parsed):
             return []
@@ -181,8 +177,9 @@ class CommandLine:
             return [_as_choice(override) for override in overrides]
         return lines
 
-    def _compose_decisive(self) -> DictConfig:
-        return self._compose([str(each.input_line) for each in self._decisive if not each.is_sweep_override()])
+    @cached_property
+    def _decisive_config(self) -> DictConfig:
+        return self._compose(self._decisive_words)
 
     def _check_experiments(self, override: Override) -> None:
         for choice in override.sweep_string_iterator() if override.key_or_group == "experiment" else ():

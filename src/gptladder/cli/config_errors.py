@@ -24,7 +24,7 @@ from gptladder.runs.config_types import config_values
 from gptladder.runs.configs import sorted_by_inheritance
 from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import RENAMED_KEYS, RENAMED_VALUES
-from gptladder.system.errors import UserError, suggest
+from gptladder.system.errors import UserError, first_line, suggest
 
 # Groups of Hydra's plugins, and how to install them.
 EXTRAS = {
@@ -38,9 +38,19 @@ OTHER_NAMES = {("hardware", "cuda"): "gpu", ("hardware", "metal"): "mps", ("opti
 # What a full disk, or a quota, raises.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-
 # What a directory that is read-only, or no directory, raises.
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+# By what Hydra says of an override: what we say of the key that it names.
+COMPOSITION_MESSAGES = {
+    r"Could not delete from config\. '([^']+)'": "~{0} cannot be removed: set it to null, or leave the override out",
+    r"Multiple values for ([\w/]+)\.": "{0} has a choice already: write {0}=CHOICE without the +",
+    r"An item is already at '([^']+)'": "{0} is in the config already: leave out the +",
+    r"Ambiguous value for argument '(.+)'": (
+        "{0} has several values: add -m to run each, or quote it, as in 'key=\"a,b\"'"
+    ),
+}
 
 
 def error_message(error: BaseException, conf: Path) -> str | None:
@@ -73,7 +83,7 @@ def _link_message(link: BaseException, error: BaseException, conf: Path) -> str 
             return str(link)
         case OSError() if link.errno in DISK_FULL:
             return (
-                f"no space left on device ({_first_line(link)}): "
+                f"no space left on device ({first_line(link)}): "
                 "free some space, then resume with resume=DIR; no data was lost"
             )
         case OSError() if link is error and link.errno in NOT_WRITABLE and link.filename:
@@ -85,11 +95,11 @@ def _link_message(link: BaseException, error: BaseException, conf: Path) -> str 
         case OverrideParseException():
             return _invalid_override(str(link.override), conf)
         case MissingMandatoryValue() | InterpolationResolutionError():
-            return f"{_first_line(link)}: give {link.full_key or 'it'} a value"
+            return f"{first_line(link)}: give {link.full_key or 'it'} a value"
         case ConfigKeyError() | AttributeError() if isinstance(error, ConfigCompositionException):
             return _unknown_key(error, conf)
         case ValueError() if "Config group override must be" in str(link):
-            return f"{_first_line(link)}: a group takes the name of one of its choices, as in model=bigram"
+            return f"{first_line(link)}: a group takes the name of one of its choices, as in model=bigram"
     return None
 
 
@@ -99,24 +109,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
 def _composition_message(error: HydraException) -> str:
-    absent = re.search(r"Could not delete from config\. '([^']+)'", str(error))
-    if absent:
-        return f"~{absent.group(1)} cannot be removed: set it to null, or leave the override out"
-    twice = re.search(r"Multiple values for ([\w/]+)\.", str(error))
-    if twice:
-        return f"{twice.group(1)} has a choice already: write {twice.group(1)}=CHOICE without the +"
-    present = re.search(r"An item is already at '([^']+)'", str(error))
-    if present:
-        return f"{present.group(1)} is in the config already: leave out the +"
-    ambiguous = re.search(r"Ambiguous value for argument '(.+)'", str(error))
-    if ambiguous:
-        return f"{ambiguous.group(1)} has several values: add -m to run each, or quote it, as in 'key=\"a,b\"'"
-    return _first_line(error) if error.__cause__ is None else f"{_first_line(error)}: {_first_line(error.__cause__)}"
+    for pattern, message in COMPOSITION_MESSAGES.items():
+        found = re.search(pattern, str(error))
+        if found:
+            return message.format(found.group(1))
+    return first_line(error) if error.__cause__ is None else f"{first_line(error)}: {first_line(error.__cause__)}"
 
 
 def _invalid_override(override: str, conf: Path) -> str:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.runs.configs import load_config, recorded_choices
 from gptladder.runs.naming import quote_override
+from gptladder.system.errors import UserError
 
 
 def inherited_overrides(overrides: list[Override], compose: Callable[[list[str]], DictConfig]) -> list[str]:
@@ -52,7 +53,6 @@ def _read(path: Path) -> dict[str, Any]:
         except (OSError, ValueError):
             return {}
     from gptladder.runs.checkpoint import load_trained  # imports torch
-    from gptladder.system.errors import UserError
 
     try:
         return load_trained(path).config

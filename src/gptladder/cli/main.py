@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from gptladder import __version__
 from gptladder.cli.script import FAILED, USER_ERROR, replace_unencodable
 from gptladder.runs.configs import CONF
-from gptladder.runs.run import COMMAND, Run
+from gptladder.runs.environment import COMMAND
+from gptladder.runs.run import Run
 from gptladder.system import signals
 from gptladder.system.errors import SweepError, UserError, printable
 
@@ -58,17 +59,13 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
     # Without this variable Hydra prints errors itself, and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ[COMMAND] = shlex.join(["python", Path(sys.argv[0]).name, *arguments])
-    with (
-        report_user_errors(conf),
-        started_once(),
-        signals.exit_on_signals(),
-        run_directory(arguments, conf) as sys.argv[1:],
-    ):
-        train()
+    with report_user_errors(conf):
+        check_started_once()
+        with signals.exit_on_signals(), run_directory(arguments, conf) as sys.argv[1:]:
+            train()
 
 
-@contextmanager
-def started_once() -> Iterator[None]:
+def check_started_once() -> None:
     """Refuse a launcher that starts this command once per device: each would train a run of its own.
 
     Raises:
@@ -89,7 +86,6 @@ def started_once() -> Iterator[None]:
                 f"{variable}={value} is set, as {launcher} does, but train.py starts its processes itself: run python "
                 "train.py hardware=ddp hardware.devices=N, or launcher=slurm for a cluster"
             )
-    yield
 
 
 def exit_on_user_error(train: Callable[[Any], Result]) -> Callable[[Any], Result]:

@@ -1,14 +1,13 @@
 """A run to resume: check its directory, and compose its recorded config.
 
-The directory may come from somebody else, and its config may have been edited: it instantiates nothing that our own
-configs do not, reads nothing from the environment, and names no place to write to but the directory itself.
+The directory may have been written or edited by anyone. Its config is refused if it instantiates a class that no config
+in ``conf/`` names, reads the environment, or writes outside the directory.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,14 +18,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gptladder.cli.run_directory import CONFIG
 from gptladder.runs.config_types import foreign_targets
-from gptladder.runs.configs import OUTPUT_KEYS, RUN_DIR, flatten, load_config, reads_surroundings, values_of
+from gptladder.runs.configs import RUN_DIR, flatten, is_external, load_config, output_places, values_of
 from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import is_old_config
 from gptladder.runs.run import Run
-from gptladder.system.errors import UserError
+from gptladder.system.errors import UserError, first_line
 from gptladder.system.records import read_yaml
 
-MAX_STEPS = 10**12
+MAX_DIGITS = 12  # of a number of steps
 
 
 def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
@@ -85,38 +84,28 @@ def _check_config(recorded: Path, conf: Path) -> None:
             f"if it is yours, name it in a file such as {conf.name}/callbacks/mine.yaml"
         )
     for key, value in flatten(config):
-        if reads_surroundings(value):
+        if is_external(value):
             raise UserError(f"refusing to resolve {key}={value} from {recorded}: replace it by its value there")
     if list(values_of(config, "_args_")):
         raise UserError(f"refusing _args_ in {recorded}: name the arguments there")
     run_dir = recorded.parents[1]
     resolved = _resolve(config, run_dir)
-    for key in OUTPUT_KEYS:
-        for value in values_of(resolved, key):
-            if value is not None and not _is_inside(key, str(value), run_dir):
-                raise UserError(f"refusing to write to {key}={value} from {recorded}: that is not in the run directory")
-    cache = resolved["data"].get("cache") if isinstance(resolved.get("data"), dict) else None
-    if isinstance(cache, str) and not Path(cache).is_dir():
-        raise UserError(f"refusing to make data.cache={cache} from {recorded}: make that directory first")
+    for key, value, path in output_places(resolved):
+        if not path.is_relative_to(run_dir):
+            raise UserError(f"refusing to write to {key}={value} from {recorded}: that is not in the run directory")
+    for cache in values_of(resolved, "cache"):
+        if isinstance(cache, str) and not Path(cache).is_dir():
+            raise UserError(f"refusing to make data.cache={cache} from {recorded}: make that directory first")
 
 
 def _resolve(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
-    node = OmegaConf.create({**config, "run_dir": str(run_dir)})
+    """A recorded config with every reference resolved; the run directory is the one that it lies in."""
+    own = config.get("run_dir") == RUN_DIR
     try:
-        resolved = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+        node = OmegaConf.create({**config, "run_dir": str(run_dir) if own else config.get("run_dir")})
+        return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
     except OmegaConfBaseException as error:
-        raise UserError(f"the config in {run_dir} has a value that cannot be resolved: {error}") from None
-    return {**resolved, "run_dir": config.get("run_dir")}
-
-
-def _is_inside(key: str, value: str, run_dir: Path) -> bool:
-    """Whether the path, name or URI of a key lies in the run directory."""
-    if key == "filename":
-        return Path(value).name == value
-    if value == RUN_DIR:
-        return True
-    path = Path(os.path.normpath(re.sub(r"^\w+:///", "", value)))
-    return path.is_relative_to(run_dir)
+        raise UserError(f"the config in {run_dir} cannot be resolved: {first_line(error)}") from None
 
 
 def _check_links(path: Path) -> None:
@@ -135,7 +124,7 @@ def check_longer(override: str, path: Path) -> None:
     """
     value = override.partition("=")[2]
     step = Run.read(path).get("step") or 0
-    if not value.isdecimal() or not step < int(value) < MAX_STEPS:
+    if not value.isdecimal() or len(value) > MAX_DIGITS or int(value) <= step:
         raise UserError(f"{override} must be an integer above the {step:,} steps that {path.name} has")
 
 

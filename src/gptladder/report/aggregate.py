@@ -38,14 +38,14 @@ class Row:
         return self.runs[0].rung
 
     @cached_property
-    def finished(self) -> tuple[RunRecord, ...]:
+    def ended(self) -> tuple[RunRecord, ...]:
         """The runs that ended as their configs say: at the last step, or where early stopping or a limit ended them."""
         return tuple(run for run in self.runs if run.status in ("finished", "stopped"))
 
     @property
     def representative(self) -> tuple[RunRecord, ...]:
         """The runs whose values the row shows: the finished ones or, if there are none, all."""
-        return self.finished or self.runs
+        return self.ended or self.runs
 
     @property
     def failures(self) -> list[RunRecord]:
@@ -141,7 +141,7 @@ class Row:
 
     @property
     def _compared(self) -> list[RunRecord]:
-        return [run for run in self.finished if run.result.get("published")]
+        return [run for run in self.ended if run.result.get("published")]
 
 
 def group_runs(records: Iterable[RunRecord]) -> list[Row]:
@@ -181,7 +181,7 @@ def paired_difference(row: Row, reference: Row) -> PairedDifference | None:
     """
     if len(row.tokenizers | reference.tokenizers) > 1:
         return None
-    losses, reference_losses = ({run.seed: run.number("val_loss") for run in r.finished} for r in (row, reference))
+    losses, reference_losses = ({run.seed: run.number("val_loss") for run in r.ended} for r in (row, reference))
     pairs = [(loss, reference_losses[seed]) for seed, loss in losses.items() if seed in reference_losses]
     return PairedDifference.from_values(a - b for a, b in pairs if a is not None and b is not None)
 

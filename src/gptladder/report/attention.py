@@ -30,7 +30,7 @@ def attention_images(rows: list[Row]) -> dict[str, list[str]]:
 
 def _run_with_attention(row: Row) -> RunRecord | None:
     """The first run with attention and a checkpoint; its config tells, so that no checkpoint is loaded in vain."""
-    for run in row.finished:
+    for run in row.ended:
         model = run.config.get("model")
         if isinstance(model, dict) and model.get("n_layer") and run.sample and run.checkpoint.is_file():
             return run

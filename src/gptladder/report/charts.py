@@ -79,7 +79,7 @@ def plot_ladder(rows: list[Row], baseline: NGramBaseline) -> Figure:
     published = any(row.published for row in rows) and unit == NATS
     figure, axes = new_chart(f"last val estimate, {unit}", "published: ring" if published else "", width, 5)
     means = [
-        mean.scaled(scale) if row.finished and (mean := row.mean("val_estimate")) else None
+        mean.scaled(scale) if row.ended and (mean := row.mean("val_estimate")) else None
         for row, scale in zip(rows, scales, strict=True)
     ]
     losses = [mean if mean and math.isfinite(mean.mean) else None for mean in means]

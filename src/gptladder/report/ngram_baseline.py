@@ -36,7 +36,7 @@ class NGramBaseline:
 
 def compute_ngram_baseline(rows: list[Row]) -> NGramBaseline:
     """Count the text that all finished runs share; the checkpoint of one of them says which text that is."""
-    runs = [run for row in rows for run in row.finished]
+    runs = [run for row in rows for run in row.ended]
     if len({run.result.get("corpus_sha256") for run in runs}) > 1 or len(set(map(_data_key, rows)) - {None}) > 1:
         return _no_baseline("the runs differ in text, split or tokenizer")
     run = next((run for run in runs if run.checkpoint.is_file()), None)
@@ -90,14 +90,14 @@ def _bits_per_char(run: RunRecord) -> float:
 
 def _data_key(row: Row) -> str | None:
     """The split and the tokenizer of a row; all seeds share them."""
-    if not row.finished:
+    if not row.ended:
         return None
-    config = row.finished[0].config
+    config = row.ended[0].config
     return json.dumps([_group(config, "data").get("split"), config.get("tokenizer")])
 
 
 def _block_sizes(rows: list[Row]) -> set[int]:
-    sizes = (_group(row.finished[0].config, "model").get("block_size") for row in rows if row.finished)
+    sizes = (_group(row.ended[0].config, "model").get("block_size") for row in rows if row.ended)
     return {size for size in sizes if isinstance(size, int)}
 
 

@@ -17,7 +17,7 @@ from gptladder.system.errors import UserError
 from gptladder.system.records import parse_yaml
 
 # Groups that a run cannot do without, and what to use instead of removing them.
-REQUIRED = {
+REQUIRED_GROUPS = {
     "model": "choose a rung, such as model=bigram",
     "data": "choose data=shakespeare or data=text",
     "tokenizer": "choose tokenizer=char",
@@ -34,7 +34,6 @@ LEARNING_RATES = ("rung_lr", "optimizer.lr")
 
 # Keys that take more than ``conf/`` shows: Lightning's words for devices.
 UNCHECKED = {"hardware.devices"}
-
 
 # The numbers that a key takes: a lower and an upper bound, both included.
 RANGES = {
@@ -60,10 +59,10 @@ REQUIRED_KEYS = (
 
 
 def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
-    """Check the groups of a config, the types of its values, the seed and the learning rate.
+    """Check that a config has its groups and keys, and the types and ranges of its values.
 
-    Of the keys, those are checked that ``conf/`` sets to true or false, to numbers or to lists of numbers; constructors
-    check the others.
+    A key has a type if ``conf/`` sets it to true or false, to numbers or to lists of numbers; constructors check the
+    other keys.
 
     Args:
         config: a complete config as plain values, resolved or not.
@@ -72,7 +71,7 @@ def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
     Raises:
         UserError: names the key.
     """
-    for group, remedy in REQUIRED.items():
+    for group, remedy in REQUIRED_GROUPS.items():
         names_no_class = group in ("scheduler", "logger", "callbacks")
         node = config.get(group)
         if not isinstance(node, Mapping) or not ("_target_" in node or names_no_class):
@@ -155,10 +154,8 @@ def config_values(conf: Path) -> dict[str, list[Any]]:
         group = path.parent.relative_to(conf)
         prefix = "" if "@package _global_" in text or group == Path() else f"{group.as_posix()}."
         for key, value in flatten(parse_yaml(text) or {}, prefix):
-            if not _is_open(value) and not key.endswith("defaults"):
-                values.setdefault(key, []).append(_number(value))
-            elif not key.endswith("defaults"):
-                values.setdefault(key, [])
+            if not key.endswith("defaults"):
+                values.setdefault(key, []).extend([] if _is_open(value) else [_number(value)])
     return values
 
 

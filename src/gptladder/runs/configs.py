@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -86,13 +87,13 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def reads_surroundings(value: Any) -> bool:
-    """Whether a value of a config comes from outside of it: from the environment, the clock or another resolver."""
+def is_external(value: Any) -> bool:
+    """Whether a value of a config depends on something else: the environment, the clock or another resolver."""
     return "${" in _INSIDE.sub("", str(value))
 
 
 def record_resolved(run_dir: Path, resolved: Mapping[str, Any]) -> None:
-    """Replace values from outside the config in ``.hydra/config.yaml``, so that a resumed run has the same ones.
+    """Replace external values in ``.hydra/config.yaml`` by what they are now, so that a resumed run has the same ones.
 
     References to other keys stay, and so does the run directory, which may be moved.
     """
@@ -100,14 +101,14 @@ def record_resolved(run_dir: Path, resolved: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     config = read_yaml(path)
-    outside = [key for key, value in flatten(config) if reads_surroundings(value)]
-    for key in outside:
+    external = [key for key, value in flatten(config) if is_external(value)]
+    for key in external:
         *parents, name = key.split(".")
         target, source = config, resolved
         for parent in parents:
             target, source = target[parent], source[parent]
         target[name] = _escaped(source[name])
-    if outside:
+    if external:
         with atomic_write(path) as file:
             file.write(OmegaConf.to_yaml(config).encode())
 
@@ -134,6 +135,14 @@ def values_of(node: Any, name: str) -> Iterator[Any]:
         yield from (value for key, value in node.items() if key == name)
     for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         yield from values_of(part, name)
+
+
+def output_places(config: Any) -> Iterator[tuple[str, str, Path]]:
+    """Where a resolved config writes: key, value and absolute path; not a ``filename`` that is a name alone."""
+    for key in OUTPUT_KEYS:
+        for value in values_of(config, key):
+            if value is not None and not (key == "filename" and Path(str(value)).name == value):
+                yield key, str(value), Path(os.path.abspath(re.sub(r"^\w+:///", "", str(value))))  # noqa: PTH100 - also without ..
 
 
 def load_config(path: Path) -> dict[str, Any]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from gptladder.runs.config_types import foreign_targets
-from gptladder.runs.configs import flatten
+from gptladder.runs.configs import OUTPUT_KEYS, flatten
 
 # The groups whose choice says what is built from their values.
 CHOICES = ("tokenizer", "optimizer", "scheduler")
+
+# The groups that may hold classes of the user's own which change what is learned.
+OWN_GROUPS = ("tokenizer", "data", "model", "optimizer", "scheduler", "callbacks")
 
 # Output, display and hardware are not part of the recipe; nor is the length, so that a short run can be compared with
 # the start of a published curve.
@@ -70,20 +74,14 @@ def identity(config: dict[str, Any], corpus_sha256: str) -> dict[str, Any]:
 
     That is the model's file, the length, the precision, and classes of the user's own, which may do anything.
     """
-    own = {
-        group: part
-        for group in ("tokenizer", "data", "model", "optimizer", "scheduler", "callbacks")
-        if (part := _parts_with(config.get(group), foreign_targets(config.get(group))))
+    own = {group: _parts_with(config.get(group), foreign_targets(config.get(group))) for group in OWN_GROUPS}
+    return {
+        **recipe(config, corpus_sha256),
+        **{f"own_{group}": _without_places(parts) for group, parts in own.items() if parts},
+        "model_choice": config["choices"].get("model"),
+        "max_steps": config["trainer"]["max_steps"],
+        "precision": config["hardware"]["precision"],
     }
-    return (
-        recipe(config, corpus_sha256)
-        | ({"own": own} if own else {})
-        | {
-            "model_choice": config["choices"].get("model"),
-            "max_steps": config["trainer"]["max_steps"],
-            "precision": config["hardware"]["precision"],
-        }
-    )
 
 
 def config_hash(config: dict[str, Any], corpus_sha256: str) -> str:
@@ -116,6 +114,17 @@ def _parts_with(node: Any, targets: list[str]) -> Any:
     if node.get("_target_") in targets:
         return node
     return {key: found for key, part in node.items() if (found := _parts_with(part, targets))}
+
+
+def _without_places(node: Any) -> Any:
+    """The same without where it writes: a run may be moved."""
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _without_places(value)
+        for key, value in node.items()
+        if key not in OUTPUT_KEYS and not (isinstance(value, str) and Path(value).is_absolute())
+    }
 
 
 def _values(group: dict[str, Any] | None, without: tuple[str, ...] = ()) -> dict[str, Any]:

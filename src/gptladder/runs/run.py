@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import resource
-import shlex
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -18,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gptladder import __version__
+from gptladder.runs.environment import environment, peak_memory_mb
 from gptladder.system.errors import RunConflictError, RunLockedError, UserError, find_user_error
 from gptladder.system.files import atomic_write, remove_stale_files
 from gptladder.system.records import read_json
@@ -38,9 +33,6 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 # How the reason begins that is recorded for a run that early stopping ended.
 EARLY_STOPPING = "early stopping"
-
-# The environment variable that holds the command as the user typed it, also for the workers of a sweep.
-COMMAND = "GPTLADDER_COMMAND"
 
 
 class Run:
@@ -111,7 +103,7 @@ class Run:
         """Record that the run trains now.
 
         Args:
-            replaces: the recorded hash, if the run goes on with another config.
+            replaces: the recorded hash, if the run continues with another config.
             identity: what the record says of the run.
 
         Raises:
@@ -127,7 +119,7 @@ class Run:
             remove_stale_files(self.path)
             remove_stale_files(self.checkpoints)
         self.started = True
-        self.write(status="running", error=None, stopped_by=None, **identity, **_environment())
+        self.write(status="running", error=None, stopped_by=None, **identity, **environment())
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -193,7 +185,7 @@ class Run:
 
     def _end(self, status: str, error: str | None, **outcome: Any) -> None:
         wall_seconds = self._seconds_before + time.perf_counter() - self._started_at
-        costs = {"wall_seconds": round(wall_seconds, 2), "peak_memory_mb": _peak_mb()}
+        costs = {"wall_seconds": round(wall_seconds, 2), "peak_memory_mb": peak_memory_mb()}
         self.write(status=status, error=error, **outcome, **costs)
 
 
@@ -222,41 +214,3 @@ def is_locked(path: Path) -> bool:
 def is_first_process() -> bool:
     """Whether this is the first of the processes that Lightning started."""
     return not (int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)))
-
-
-def _peak_mb() -> int:
-    """The peak memory of this process, in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage() includes the memory of the parent process before exec
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) // 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * 1024)
-
-
-def _environment() -> dict[str, Any]:
-    import lightning
-    import torch
-
-    return {
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "torch": torch.__version__,
-            "lightning": lightning.__version__,
-            "python": platform.python_version(),
-            "gptladder": __version__,
-        },
-        "git": _git(),
-        "command": os.environ.get(COMMAND) or shlex.join(["python", *sys.argv]),
-    }
-
-
-def _git() -> dict[str, Any] | None:
-    """The commit of the code, and whether the working tree differs from it; ``None`` outside a checkout."""
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -16,7 +16,7 @@ from gptladder.model.gpt import count_parameters
 from gptladder.model.loss import next_token_loss
 from gptladder.runs.run import Run
 from gptladder.sweeps.jobs import Job
-from gptladder.system.errors import SweepError, UserError
+from gptladder.system.errors import SweepError, UserError, first_line
 from gptladder.training.build import build_datamodule, build_module, build_trainer
 
 TIMED_STEPS = 5
@@ -122,4 +122,4 @@ def _seconds(work: object, times: int) -> float:
 def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)

@@ -31,6 +31,7 @@ IDENTITY_KEYS = (
     "scheduler",
     "trainer",
     "hardware",
+    "callbacks",
 )
 
 

@@ -32,6 +32,11 @@ def find_user_error(error: BaseException | None) -> UserError | None:
     return error
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class where it has none."""
+    return " ".join(str(error).strip().partition("\n")[0].split()) or type(error).__name__
+
+
 def printable(text: str) -> str:
     """A text without characters that a terminal would obey; line ends and tabs stay."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptladder.data.datamodule import TextDataModule
 from gptladder.model.gpt import describe_net
-from gptladder.runs.configs import OUTPUT_KEYS, recorded_choices, values_of
+from gptladder.runs.configs import output_places, recorded_choices
 from gptladder.runs.init_from import InitialWeights
 from gptladder.runs.run import Run
-from gptladder.system.errors import UserError
+from gptladder.system.errors import UserError, first_line
 from gptladder.training import speed
 from gptladder.training.callback_checks import check_callbacks
 from gptladder.training.callbacks.nonfinite import NonFiniteGuard
@@ -110,35 +109,39 @@ def build_trainer(
     _check_outputs(resolve(cfg), run.path)
     hardware = construct(cfg.hardware)
     hardware.configure(module.net)
-    accumulate = cfg.trainer.accumulate_grad_batches
-    tokens_per_step = cfg.data.batch_size * accumulate * cfg.model.block_size
-    all_callbacks = [*_constructed(cfg, "callbacks", L.Callback), *callbacks]
     loggers = _constructed(cfg, "logger", Logger)
-    check_states({callback.state_key: callback.state_dict() for callback in all_callbacks})
-    check_callbacks(
-        all_callbacks,
-        has_logger=bool(loggers),
-        log_every_n_steps=cfg.trainer.log_every_n_steps,
-        val_check_interval=cfg.trainer.val_check_interval,
-    )
     try:
         trainer: L.Trainer = construct(cfg.trainer, _partial_=True)(
             **hardware.trainer_kwargs(),
-            val_check_interval=cfg.trainer.val_check_interval
-            * accumulate,  # Lightning counts batches, the config steps
-            callbacks=[ResultWriter(run, tokens_per_step=tokens_per_step), NonFiniteGuard(), *all_callbacks],
+            # Lightning counts batches, the config steps.
+            val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
+            callbacks=_build_callbacks(cfg, run, callbacks, has_logger=bool(loggers)),
             logger=loggers,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=run.path,
         )
     except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
-        raise UserError(f"trainer: {_first_line(error)}") from error
+        raise UserError(f"trainer: {first_line(error)}") from error
     if trainer.world_size > 1 and {'"', "\\"} & set(str(run.path)):
         raise UserError(f"hydra.run.dir={run.path} has a quote or a backslash, which Lightning gets wrong: rename it")
     if trainer.world_size == 1 and hardware.accelerator == "cpu" and not cfg.hardware.compile:
         speed.use_fast_kernels(module.net, cfg.fast)
     speed.choose_loops(trainer, module, data, cfg.fast, threads=hardware.evaluation_threads(module.net))
     return trainer
+
+
+def _build_callbacks(cfg: DictConfig, run: Run, further: Sequence[L.Callback], *, has_logger: bool) -> list[L.Callback]:
+    """Those that record the run and guard it, those of the config, and further ones."""
+    callbacks = [*_constructed(cfg, "callbacks", L.Callback), *further]
+    check_states({callback.state_key: callback.state_dict() for callback in callbacks})
+    check_callbacks(
+        callbacks,
+        has_logger=has_logger,
+        log_every_n_steps=cfg.trainer.log_every_n_steps,
+        val_check_interval=cfg.trainer.val_check_interval,
+    )
+    tokens_per_step = cfg.data.batch_size * cfg.trainer.accumulate_grad_batches * cfg.model.block_size
+    return [ResultWriter(run, tokens_per_step=tokens_per_step), NonFiniteGuard(), *callbacks]
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -153,24 +156,16 @@ def check_step_counts(cfg: DictConfig) -> None:
     for key in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
         if type(cfg.trainer[key]) is not int or cfg.trainer[key] < 1:
             raise UserError(f"trainer.{key}={cfg.trainer[key]} must be an integer >= 1")
-    if cfg.trainer.get("deterministic") not in (None, True, False, "warn"):
-        raise UserError(f"trainer.deterministic={cfg.trainer.deterministic} must be true, false or warn")
-    for key in ("max_epochs", "limit_train_batches"):
-        if cfg.trainer.get(key) == 0:
-            raise UserError(f"trainer.{key}=0 leaves nothing to train: leave it out")
 
 
 def _check_outputs(config: dict[str, Any], run_dir: Path) -> None:
     """Refuse to write into another run's directory."""
-    own = run_dir.absolute()
-    for key in OUTPUT_KEYS:
-        for value in values_of(config, key):
-            path = Path(re.sub(r"^\w+:///", "", str(value))).absolute()
-            if key == "filename" or value is None or path.is_relative_to(own):
-                continue
-            other = next((parent for parent in (path, *path.parents) if (parent / "result.json").exists()), None)
-            if other is not None:
-                raise UserError(f"{key}={value} lies in another run, {other}: choose another place")
+    for key, value, path in output_places(config):
+        if path.is_relative_to(run_dir.absolute()):
+            continue
+        other = next((parent for parent in (path, *path.parents) if (parent / "result.json").exists()), None)
+        if other is not None:
+            raise UserError(f"{key}={value} lies in another run, {other}: choose another place")
 
 
 def _constructed(cfg: DictConfig, group: str, kind: Callable[..., Part]) -> list[Part]:
@@ -190,10 +185,11 @@ def _check_arguments(cfg: DictConfig) -> None:
     for key, remedy in REFUSED_ARGUMENTS.items():
         if key in cfg.trainer:
             raise UserError(f"trainer.{key}={cfg.trainer[key]} is not possible here: {remedy}")
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split("\n")[0].split())
+    if cfg.trainer.get("deterministic") not in (None, True, False, "warn"):
+        raise UserError(f"trainer.deterministic={cfg.trainer.deterministic} must be true, false or warn")
+    for key in ("max_epochs", "limit_train_batches"):
+        if cfg.trainer.get(key) == 0:
+            raise UserError(f"trainer.{key}=0 leaves nothing to train: leave it out")
 
 
 def _silence_lightning() -> None:

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gptladder.runs.checkpoint import read_checkpoint
-from gptladder.system.errors import UserError
+from gptladder.system.errors import UserError, first_line
 from gptladder.system.files import atomic_write
 
 
@@ -64,9 +64,8 @@ def check_states(states: Mapping[str, Any]) -> None:
             torch.save(state, buffer)
             torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
         except Exception as error:  # pickling may raise anything
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise UserError(
-                f"the state of the callback {name} has an object that a checkpoint cannot hold ({reason}): "
+                f"the state of the callback {name} has an object that a checkpoint cannot hold ({first_line(error)}): "
                 "let its state_dict return numbers, text, tensors, lists and dictionaries"
             ) from None
 

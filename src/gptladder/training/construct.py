@@ -1,4 +1,4 @@
-"""What a config names by ``_target_``, built by Hydra; what it gets wrong is one line."""
+"""Objects built by Hydra from the ``_target_`` in a config; a mistake in the config is a user error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from gptladder.system.errors import UserError, find_user_error
+from gptladder.system.errors import UserError, find_user_error, first_line
 
 # Python's message for a call with wrong arguments, as opposed to an error inside the function.
 WRONG_ARGUMENT = re.compile(r"unexpected keyword argument|missing \d+ required|got multiple values")
@@ -35,7 +35,7 @@ def _refusal(error: InstantiationException) -> str | None:
         error = error.__cause__
     cause = error.__cause__
     found = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
-    key, reason = found.group(1) if found else "the config", " ".join(str(cause).partition("\n")[0].split())
+    key, reason = found.group(1) if found else "the config", first_line(cause or error)
     target = re.search(r"Error locating target '([^']+)'", str(error))
     if target:
         return f"{key}._target_={target.group(1)} cannot be imported: check its spelling"

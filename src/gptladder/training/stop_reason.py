@@ -24,5 +24,5 @@ def stop_reason(trainer: L.Trainer) -> str | None:
             case LRFinder():
                 return "a range test trains nothing"
     if trainer.should_stop:
-        return "a callback asked for it"
+        return "a callback set trainer.should_stop"
     return f"trainer.max_epochs={trainer.max_epochs} was reached"

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gptladder.training.lightning_module import LanguageModel
 
-# The loss below which a few windows of text count as learned by heart, in nats per token.
+# The loss below which a few windows of text count as memorized, in nats per token.
 MEMORIZED = 0.1
 
 
@@ -48,10 +48,10 @@ class Progress(L.Callback):
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _memorized(self, trainer: L.Trainer, n_windows: int) -> str:
-        """Of a run that should overfit: the loss on its few windows; that on other text may only rise."""
+        """The line of a run that should overfit: the loss on its few windows, because that on other text only rises."""
         loss = trainer.callback_metrics.get("train/loss")
         if loss is None:
-            return f"step {trainer.global_step:>6,}   learning {n_windows} windows by heart"
+            return f"step {trainer.global_step:>6,}   memorizing {n_windows} windows"
         done = "   memorized" if loss < MEMORIZED else ""
         return f"step {trainer.global_step:>6,}   loss on the {n_windows} windows {float(loss):.4f}{done}"
 
