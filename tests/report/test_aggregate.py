@@ -8,8 +8,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from gptladder.report.aggregate import Row, group_runs, shared_settings
+from gptladder.report.charts import plot_curves, plot_ladder
+from gptladder.report.curves import scales_and_unit
 from gptladder.report.load_runs import load_runs
+from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.statistics import holm
+from gptladder.report.tables import terminal_table
 from gptladder.runs.configs import CONF, first_comment, sorted_by_inheritance
 from helpers.configs import RUNGS, composed
 
@@ -210,6 +214,26 @@ def test_losses_of_different_tokenizers_are_not_subtracted(tmp_path: Path) -> No
     assert second.difference is not None
     assert second.difference.mean == 1.0
     assert third.difference is None
+
+
+@pytest.mark.parametrize("second", ["char", "bpe"])
+def test_where_tokenizers_differ_charts_and_terminal_show_bits_per_character(second: str, tmp_path: Path) -> None:
+    for number, tokenizer in enumerate(("char", second)):
+        losses = {"val_loss": 2.0 + number, "val_estimate": 2.5 + number, "val_bits_per_char": 4.0}
+        curve = [{"step": 0, "train_estimate": 4.0, **{key: losses[key] for key in ("val_estimate", "val_loss")}}]
+        override = f"optimizer.lr={number + 1}e-3"
+        path = record(tmp_path, str(number), override, f"tokenizer={tokenizer}", job=number, curve=curve, **losses)
+        record_config(path, "model=layernorm", override, f"tokenizer={tokenizer}")
+    table = rows(tmp_path)
+    scales, unit = scales_and_unit(table)
+    differ = second == "bpe"
+    assert unit == ("bits per character" if differ else "nats per token")
+    assert scales == pytest.approx([2.0, 4 / 3] if differ else [1.0, 1.0])
+    for figure in (plot_curves(table), plot_ladder(table, NGramBaseline("no baseline"))):
+        assert figure.axes[0].get_title(loc="left").endswith(unit)
+    narrow = terminal_table(table, NGramBaseline("no baseline"), 80)
+    assert ("val estimate" in [column.header for column in narrow.columns]) is not differ
+    assert ("bits/char" in [column.header for column in narrow.columns]) is differ
 
 
 def test_p_values_are_corrected_for_the_number_of_rows(tmp_path: Path) -> None:

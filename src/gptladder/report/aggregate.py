@@ -15,6 +15,7 @@ from gptladder.report.statistics import Mean, PairedDifference, correct_p_values
 from gptladder.runs.configs import CONF, sorted_by_inheritance
 from gptladder.runs.naming import job_label, job_name
 from gptladder.runs.published import VERDICTS
+from gptladder.runs.run import ENDED
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Row:
     @cached_property
     def ended(self) -> tuple[RunRecord, ...]:
         """The runs that ended as their configs say: at the last step, or where early stopping or a limit ended them."""
-        return tuple(run for run in self.runs if run.status in ("finished", "stopped"))
+        return tuple(run for run in self.runs if run.status in ENDED)
 
     @property
     def representative(self) -> tuple[RunRecord, ...]:

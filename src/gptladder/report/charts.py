@@ -10,14 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gptladder.report.aggregate import Row, has_several_tokenizers
-from gptladder.report.curves import CurvePoint, PublishedPoint, mean_curve, published_curve
+from gptladder.report.aggregate import Row
+from gptladder.report.curves import NATS, CurvePoint, PublishedPoint, mean_curve, published_curve, scales_and_unit
 from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.palette import palette
 from gptladder.report.statistics import Mean
 
 TEXT_COLOR, MUTED_COLOR, GRID_COLOR = "#1f2937", "#6b7280", "#d1d5db"
-NATS = "nats per token"
 LABEL_HEIGHT = 0.24  # inches
 DOTTED = (0, (0.1, 2.4))
 MAX_LABELED_ROWS = 40  # labels and values of more rows would overlap
@@ -59,14 +58,6 @@ def plot_curves(rows: list[Row]) -> Figure:
         _set_limits(axes, [points for _, points in drawn])
         _label_curves(axes, [end for end, _ in drawn])
     return figure
-
-
-def scales_and_unit(rows: list[Row]) -> tuple[list[float], str]:
-    """The factor for the losses of each row, and their unit: nats per token, unless the rows' tokens differ."""
-    scales = [row.bits_per_nat for row in rows]
-    if has_several_tokenizers(rows) and any(scales):
-        return [scale or math.nan for scale in scales], "bits per character"
-    return [1.0] * len(rows), NATS
 
 
 def plot_ladder(rows: list[Row], baseline: NGramBaseline) -> Figure:

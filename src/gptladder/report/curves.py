@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gptladder.report.aggregate import Row
+from gptladder.report.aggregate import Row, has_several_tokenizers
 from gptladder.report.statistics import Mean
 from gptladder.runs.published import published, tolerances
+
+NATS = "nats per token"
 
 
 @dataclass(frozen=True)
@@ -53,3 +55,11 @@ def published_curve(row: Row, key: str = "val_estimate") -> list[PublishedPoint]
         for step, *losses in published()[row.rung]["curve"]
         if step <= last
     ]
+
+
+def scales_and_unit(rows: list[Row]) -> tuple[list[float], str]:
+    """The factor for the losses of each row, and their unit: nats per token, unless the rows' tokens differ."""
+    scales = [row.bits_per_nat for row in rows]
+    if has_several_tokenizers(rows) and any(scales):
+        return [scale or math.nan for scale in scales], "bits per character"
+    return [1.0] * len(rows), NATS

@@ -8,11 +8,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from gptladder.report.aggregate import Row, has_several_tokenizers
+from gptladder.report.aggregate import Row
 from gptladder.report.attention import attention_images
-from gptladder.report.charts import NATS, scales_and_unit
 from gptladder.report.columns import COLUMNS, baseline_cell, table_notes
-from gptladder.report.curves import mean_curve, published_curve
+from gptladder.report.curves import NATS, mean_curve, published_curve, scales_and_unit
 from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.palette import palette
 
@@ -21,6 +20,7 @@ CHART_METRICS = {"val_estimate": "val estimate", "val_loss": "exact val loss", "
 
 def render_page(rows: list[Row], baseline: NGramBaseline, *, title: str) -> str:
     """The whole page; every text from a run is escaped."""
+    scales, unit = scales_and_unit(rows)
     return load_template("page.html.j2").render(
         title=title,
         rows=rows,
@@ -30,21 +30,19 @@ def render_page(rows: list[Row], baseline: NGramBaseline, *, title: str) -> str:
         notes=[*table_notes(rows), baseline.note],
         attention=attention_images(rows),
         metrics=CHART_METRICS,
-        lines=_chart_lines(rows),
-        unit=scales_and_unit(rows)[1],
+        lines=_chart_lines(rows, scales, unit),
+        unit=unit,
         baseline=baseline,
         baseline_lines=[
-            {"label": loss.label, "loss": loss.bits_per_char if has_several_tokenizers(rows) else loss.loss}
-            for loss in baseline.losses
+            {"label": loss.label, "loss": loss.loss if unit == NATS else loss.bits_per_char} for loss in baseline.losses
         ],
         commands=_commands(rows),
         plotly=get_plotlyjs(),
     )
 
 
-def _chart_lines(rows: list[Row]) -> list[dict[str, Any]]:
+def _chart_lines(rows: list[Row], scales: list[float], unit: str) -> list[dict[str, Any]]:
     """The curves of each row, by metric."""
-    scales, unit = scales_and_unit(rows)
     return [
         {
             "label": row.label,

@@ -31,6 +31,9 @@ TYPES: dict[str, tuple[type, ...]] = {
     "step": (int, type(None)),
 }
 
+# The statuses of runs that have a result; a stopped one ended where its config says, at a time limit for example.
+ENDED = ("finished", "stopped")
+
 # How the reason begins that is recorded for a run that early stopping ended.
 EARLY_STOPPING = "early stopping"
 

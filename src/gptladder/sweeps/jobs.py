@@ -16,7 +16,7 @@ from gptladder.runs.config_types import check_config
 from gptladder.runs.configs import load_config, recorded_choices
 from gptladder.runs.identity import diff_identity
 from gptladder.runs.naming import job_name, quote_override
-from gptladder.runs.run import Run
+from gptladder.runs.run import ENDED, Run
 from gptladder.system.errors import RunLockedError, SweepError, UserError
 
 # The parts of a config from which a run's identity is computed; the rest may change between two launches of a sweep.
@@ -33,10 +33,6 @@ IDENTITY_KEYS = (
     "hardware",
     "callbacks",
 )
-
-
-# The statuses of jobs that have a result; a stopped one ended where its config says, at a time limit for example.
-ENDED = ("finished", "stopped")
 
 
 @dataclass(frozen=True)
