@@ -29,7 +29,7 @@ REQUIRED_GROUPS = {
     "callbacks": "remove single ones, such as ~callbacks.samples",
 }
 
-MAX_LR = 1e6
+MAX_LR = 3e38  # float32 holds no more
 LEARNING_RATES = ("rung_lr", "optimizer.lr")
 
 # Keys that take more than ``conf/`` shows: Lightning's words for devices.
