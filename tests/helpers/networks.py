@@ -22,6 +22,17 @@ MODERN = {
     "init": "zero_residual",
 }
 
+# The architecture of Llama.
+LLAMA = {
+    "positions": False,
+    "rope": True,
+    "norm": "rmsnorm",
+    "activation": "swiglu",
+    "n_kv_head": 2,
+    "bias": False,
+    "init": "gpt2",
+}
+
 MUON = {"lr": 0.02, "momentum": 0.95, "ns_steps": 5, "weight_decay": 0.01, "adamw_lr": 0.01, "betas": (0.9, 0.99)}
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gptladder.model.attention import SHORT_CONTEXT, CausalSelfAttention, UniformAttention, attention_weights
+from gptladder.model.rotary import RotaryEmbedding
 from helpers.configs import RUNGS
 from helpers.networks import VOCAB, build_rung
 
@@ -51,16 +52,19 @@ def test_attention_implementation_per_context_length(monkeypatch: pytest.MonkeyP
     original = F.scaled_dot_product_attention
     monkeypatch.setattr(F, "scaled_dot_product_attention", sdpa)
 
-    def uses_sdpa(block_size: int, **options: bool) -> bool:
+    rope = RotaryEmbedding(block_size=64, head_size=8)
+    qk_norm = nn.LayerNorm(8, elementwise_affine=False)
+
+    def uses_sdpa(block_size: int, **options: Any) -> bool:
         calls.clear()
         build_attention(block_size=block_size, **options)(torch.randn(2, 8, 32))
         return len(calls) == 1
 
     assert not uses_sdpa(SHORT_CONTEXT)
-    assert not uses_sdpa(SHORT_CONTEXT, rope=True)
-    assert not uses_sdpa(SHORT_CONTEXT, qk_norm=True)
+    assert not uses_sdpa(SHORT_CONTEXT, rope=rope)
+    assert not uses_sdpa(SHORT_CONTEXT, qk_norm=qk_norm)
     assert uses_sdpa(SHORT_CONTEXT + 1)
-    assert uses_sdpa(SHORT_CONTEXT + 1, rope=True, qk_norm=True)
+    assert uses_sdpa(SHORT_CONTEXT + 1, rope=rope, qk_norm=qk_norm)
     assert not uses_sdpa(SHORT_CONTEXT + 1, sdpa=False)
 
 

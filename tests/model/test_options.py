@@ -5,29 +5,45 @@ import torch
 from torch import nn
 
 from gptladder.model.attention import CausalSelfAttention
+from gptladder.model.block import SwiGLU
 from gptladder.model.embeddings import BigramEmbedding, InputEmbedding, PreviousTokenEmbedding
 from gptladder.model.gpt import GPT, count_parameters
 from gptladder.model.init import EMBEDDING_STD, output_projections
+from gptladder.model.kv_cache import KVCache
 from gptladder.model.loss import next_token_loss
 from gptladder.model.rotary import RotaryEmbedding
 from gptladder.system.errors import UserError
 from gptladder.training.optimizers import muon
-from helpers.networks import MODERN, MUON, VOCAB, build_gpt
+from helpers.networks import LLAMA, MODERN, MUON, VOCAB, build_gpt
 
 OPTIONS = [
     {"bias": False},
     {"norm_affine": False},
     {"activation": "gelu"},
     {"activation": "relu2"},
+    {"activation": "gelu_tanh"},
+    {"activation": "swiglu"},
+    {"activation": "swiglu", "expansion": 1},
+    {"hidden_size": 20},
+    {"qkv_bias": True},
+    {"head_bias": False},
+    {"norm": "rmsnorm"},
+    {"norm": "rmsnorm", "norm_position": "post"},
+    {"n_kv_head": 2},
+    {"n_kv_head": 1, "block_size": 32},
     {"tie_weights": True},
     {"rope": True},
+    {"rope": True, "rope_theta": 500_000.0},
     {"qk_norm": True},
+    {"qk_norm": True, "norm": "rmsnorm"},
     {"sdpa": False, "block_size": 32},
     {"n_prev_tokens": 1},
     {"n_prev_tokens": 9},
     {"bigram_embedding": True},
     {"init": "gpt2"},
     MODERN,
+    LLAMA,
+    LLAMA | {"block_size": 32},
 ]
 
 
@@ -123,14 +139,57 @@ def test_normalized_queries_and_keys_have_unit_size(rope: bool) -> None:
         dropout=0.0,
         projection=False,
         bias=True,
-        qk_norm=True,
-        rope=rope,
+        qk_norm=nn.LayerNorm(8, elementwise_affine=False),
+        rope=RotaryEmbedding(block_size=8, head_size=8) if rope else None,
     )
     x = 3 * torch.randn(2, 8, 32)
     q, k, v = attention.split_heads(attention.qkv(x))
     for normalized in (q, k):  # a root mean square of one is a norm of sqrt(D)
         torch.testing.assert_close(normalized.norm(dim=-1) / 8**0.5, torch.ones(2, 4, 8), atol=1e-2, rtol=1e-2)
     assert (v.norm(dim=-1) / 8**0.5 - 1).abs().mean() > 0.1
+
+
+def test_shared_heads_give_what_as_many_heads_with_equal_weights_give() -> None:
+    sizes = {"n_embd": 32, "block_size": 32, "head_size": 8, "scale": True, "dropout": 0.0}
+    plain = {"projection": False, "bias": False}
+    shared = CausalSelfAttention(**sizes, **plain, n_head=4, n_kv_head=2)
+    full = CausalSelfAttention(**sizes, **plain, n_head=4)
+    query, key, value = shared.qkv.weight.split([32, 16, 16])
+    repeated = [part.unflatten(0, (2, 8)).repeat_interleave(2, dim=0).flatten(0, 1) for part in (key, value)]
+    full.qkv.weight = nn.Parameter(torch.cat([query, *repeated]))
+    x = torch.randn(3, 20, 32)
+    torch.testing.assert_close(shared(x), full(x))
+    torch.testing.assert_close(shared.weights(x), full.weights(x))
+    shared.sdpa = False
+    torch.testing.assert_close(shared(x), full(x))
+
+
+def test_a_kv_cache_holds_the_shared_heads_only() -> None:
+    net = build_gpt(n_head=4, n_kv_head=1, n_layer=1)
+    cache = KVCache(8)
+    net(torch.randint(VOCAB, (2, 5)), cache)
+    assert {tuple(buffer.shape) for buffer in cache._buffers[net.blocks[0].attention]} == {(2, 1, 8, 8)}
+
+
+def test_rmsnorm_divides_by_the_root_mean_square_and_subtracts_no_mean() -> None:
+    norm = build_gpt(norm="rmsnorm", norm_eps=0.25).final_norm
+    assert isinstance(norm, nn.RMSNorm)
+    x = torch.tensor([[1.0, 3.0]]).repeat(1, 16)
+    torch.testing.assert_close(norm(x), x / (5 + 0.25) ** 0.5)
+
+
+def test_swiglu_scales_each_channel_by_the_silu_of_its_gate() -> None:
+    swiglu = SwiGLU(2, 1, bias=False)
+    swiglu.gate.weight = nn.Parameter(torch.tensor([[2.0, 0.0]]))
+    swiglu.up.weight = nn.Parameter(torch.tensor([[0.0, 3.0]]))
+    gate = torch.tensor(2.0)
+    torch.testing.assert_close(swiglu(torch.tensor([1.0, 5.0])), (gate * gate.sigmoid() * 15).view(1))
+
+
+@pytest.mark.parametrize("n_embd", [48, 96, 384])
+def test_swiglu_has_as_many_weights_as_an_ungated_feedforward(n_embd: int) -> None:
+    gated = build_gpt(activation="swiglu", bias=False, n_embd=n_embd)
+    assert count_parameters(gated) == count_parameters(build_gpt(bias=False, n_embd=n_embd))
 
 
 def test_zero_residual_blocks_add_nothing_and_the_head_is_uniform() -> None:
@@ -209,6 +268,17 @@ def test_all_embeddings_of_a_token_are_summed() -> None:
         ({"expansion": 10**9}, ["expansion=1000000000", "GB"]),
         ({"block_size": 10**11}, ["block_size=100000000000", "GB"]),
         ({"rope": True, "n_head": 1, "head_size": 3}, ["rope=true", "even", "3"]),
+        ({"rope": True, "rope_theta": 0}, ["rope_theta=0", "> 0"]),
+        ({"norm": "batchnorm"}, ["norm=batchnorm", "rmsnorm"]),
+        ({"norm_eps": -1e-5}, ["norm_eps=-1e-05", "> 0"]),
+        ({"norm_eps": float("nan")}, ["norm_eps=nan", "> 0"]),
+        ({"n_kv_head": 3}, ["n_kv_head=3", "n_head=4", "1, 2, 4"]),
+        ({"n_kv_head": 8}, ["n_kv_head=8", "1, 2, 4"]),
+        ({"n_kv_head": 0}, ["n_kv_head=0"]),
+        ({"n_kv_head": 2, "attention": "mean"}, ["attention=mean", "n_kv_head=null"]),
+        ({"hidden_size": 0}, ["hidden_size=0"]),
+        ({"hidden_size": 64, "expansion": 0}, ["expansion=0", "hidden_size=null"]),
+        ({"hidden_size": 10**11}, ["hidden_size=100000000000", "GB"]),
         (
             {"tie_weights": True, "n_layer": 1, "head_size": 4, "projection": False, "residual": False},
             ["tie_weights=true", "32"],

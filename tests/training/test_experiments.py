@@ -74,5 +74,5 @@ def test_the_checkpoint_of_a_speedrun_is_in_full_precision(text: str, tmp_path: 
 
 
 def test_the_speedrun_has_the_context_length_of_nanogpt() -> None:
-    speedrun, nanogpt = (composed(f"experiment={name}", "run_dir=x") for name in ("speedrun", "nanogpt_cpu"))
+    speedrun, nanogpt = (composed(override, "run_dir=x") for override in ("experiment=speedrun", "model=nanogpt"))
     assert speedrun.model.block_size == speedrun.data.block_size == nanogpt.model.block_size == 64

@@ -15,7 +15,7 @@ from helpers.configs import command, composed, trained
 
 STEPS = 6
 SHORT = [
-    "experiment=nanogpt_cpu",
+    "model=nanogpt",
     f"trainer.max_steps={STEPS}",
     "scheduler.warmup_steps=2",
     "data.stream=independent",

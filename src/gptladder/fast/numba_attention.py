@@ -43,8 +43,8 @@ class NumbaSelfAttention(CausalSelfAttention):
     @staticmethod
     def supports(module: CausalSelfAttention) -> bool:
         """Whether a module's options are those of the lecture, and its context is short."""
-        plain = module.rope is None and isinstance(module.qk_norm, nn.Identity)
-        return plain and module.block_size <= SHORT_CONTEXT
+        plain = module.rope is None and isinstance(module.qk_norm, nn.Identity) and module.qkv.bias is None
+        return plain and module.n_kv_head == module.n_head and module.block_size <= SHORT_CONTEXT
 
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         autocast = torch.is_autocast_enabled("cpu")

@@ -56,8 +56,11 @@ class CausalSelfAttention(nn.Module):
         dropout: on the attention weights.
         projection: a linear after the concatenated heads.
         bias: a bias in that linear.
-        rope: rotary position embeddings.
-        qk_norm: LayerNorm on queries and keys, without learned parameters.
+        n_kv_head: ``K``, heads of keys and values, each shared by ``H / K`` query heads that follow each other (Ainslie
+            et al. 2023, "GQA"); a KV cache holds ``K`` heads only. ``None`` is ``n_head``.
+        qkv_bias: a bias in queries, keys and values.
+        rope: builds rotary position embeddings; ``None`` leaves them out.
+        qk_norm: normalizes queries and keys; ``None`` leaves that out.
         sdpa: use ``F.scaled_dot_product_attention`` for contexts longer than ``SHORT_CONTEXT``. In bf16 on a CPU the
             explicit sum is faster (32 blocks of 64 and 2 heads of 64, forward and backward: 3.7 ms instead of 15.3).
     """
@@ -73,27 +76,36 @@ class CausalSelfAttention(nn.Module):
         dropout: float,
         projection: bool,
         bias: bool,
-        rope: bool = False,
-        qk_norm: bool = False,
+        n_kv_head: int | None = None,
+        qkv_bias: bool = False,
+        rope: RotaryEmbedding | None = None,
+        qk_norm: nn.Module | None = None,
         sdpa: bool = True,
     ) -> None:
         super().__init__()
         self.block_size = block_size
         self.n_head = n_head
+        self.n_kv_head = n_kv_head = n_kv_head or n_head
         self.head_size = head_size
         self.scale = head_size**-0.5 if scale else 1.0
         self.dropout = dropout
         self.sdpa = sdpa and block_size > SHORT_CONTEXT
         # One matrix for the queries, keys and values of all heads. Its values are drawn as in the lecture, which
         # builds a key, a query and a value for each head in turn.
-        parts = [[nn.Linear(n_embd, head_size, bias=False).weight for _ in range(3)] for _ in range(n_head)]
-        key, query, value = zip(*parts, strict=True)
-        self.qkv: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-            nn.Linear, n_embd, 3 * n_head * head_size, bias=False
-        )
-        self.qkv.weight = nn.Parameter(torch.cat([*query, *key, *value]).detach())  # (3*H*D, C)
-        self.qk_norm = nn.LayerNorm(head_size, elementwise_affine=False) if qk_norm else nn.Identity()
-        self.rope = RotaryEmbedding(block_size=block_size, head_size=head_size) if rope else None
+        key: list[Tensor] = []
+        query: list[Tensor] = []
+        value: list[Tensor] = []
+        for head in range(n_head):
+            for part, n_part in ((key, n_kv_head), (query, n_head), (value, n_kv_head)):
+                if head < n_part:
+                    part.append(nn.Linear(n_embd, head_size, bias=False).weight)
+        weight = torch.cat([*query, *key, *value]).detach()  # ((H + 2*K)*D, C)
+        self.qkv: nn.Linear = nn.utils.skip_init(nn.Linear, n_embd, len(weight), bias=qkv_bias)  # type: ignore[no-untyped-call]
+        self.qkv.weight = nn.Parameter(weight)
+        if qkv_bias:
+            nn.init.zeros_(self.qkv.bias)
+        self.qk_norm = qk_norm or nn.Identity()
+        self.rope = rope
         self.projection = nn.Linear(n_head * head_size, n_embd, bias=bias) if projection else nn.Identity()
         self.causal_mask: Tensor
         self.register_buffer("causal_mask", torch.full((block_size, block_size), -torch.inf).triu(1), persistent=False)
@@ -104,27 +116,43 @@ class CausalSelfAttention(nn.Module):
             k, v = cache.update(self, k, v)
         dropout = self.dropout if self.training else 0.0
         if self.sdpa:
-            causal = q.size(2) > 1  # a single query attends to all keys
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=self.scale)
+            y = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                dropout_p=dropout,
+                is_causal=q.size(2) > 1,  # a single query attends to all keys
+                scale=self.scale,
+                enable_gqa=self.n_kv_head < self.n_head,
+            )
         else:
-            y = F.dropout(self.softmax_weights(q, k), dropout) @ v
+            y = F.dropout(self.softmax_weights(q, k), dropout) @ self.repeat_kv(v)
         out: Tensor = self.projection(y.transpose(1, 2).flatten(2))  # (B, H, T, D) -> (B, T, H*D)
         return out
 
     def split_heads(self, qkv: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, ``(B, H, T, D)`` each, from ``(B, T, 3*H*D)``; ``start`` is the first position."""
-        qkv = qkv.view(*qkv.shape[:2], 3, self.n_head, self.head_size).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
-        qk, v = qkv.split_with_sizes([2, 1])
+        """Queries ``(B, H, T, D)``, keys and values ``(B, K, T, D)``; ``start`` is the position of the first token.
+
+        Args:
+            qkv: queries of all heads, then keys, then values, ``(B, T, (H + 2*K)*D)``.
+        """
+        heads = qkv.view(*qkv.shape[:2], -1, self.head_size).transpose(1, 2)  # (B, H + 2*K, T, D)
+        qk, v = heads.split_with_sizes([self.n_head + self.n_kv_head, self.n_kv_head], dim=1)
         qk = self.qk_norm(qk)
         if self.rope is not None:
             qk = self.rope(qk, start)
-        q, k = qk
-        return q, k, v.squeeze(0)
+        q, k = qk.split_with_sizes([self.n_head, self.n_kv_head], dim=1)
+        return q, k, v
+
+    def repeat_kv(self, x: Tensor) -> Tensor:
+        """Each head of keys or values once per query head that shares it, ``(B, K, T, D)`` to ``(B, H, T, D)``."""
+        return x if self.n_kv_head == self.n_head else x.repeat_interleave(self.n_head // self.n_kv_head, dim=1)
 
     def softmax_weights(self, q: Tensor, k: Tensor) -> Tensor:
         """The attention weights of the last ``t`` positions, ``(B, H, t, T)``: rows sum to one, the future is zero."""
         n_new, n_time = q.size(2), k.size(2)
         mask = self.causal_mask[n_time - n_new : n_time, :n_time]
+        k = self.repeat_kv(k)
         scores = torch.baddbmm(mask, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=self.scale)
         return scores.softmax(dim=-1).view(*q.shape[:3], n_time)  # (B*H, t, T) -> (B, H, t, T)
 

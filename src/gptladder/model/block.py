@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptladder.model.kv_cache import KVCache
@@ -59,20 +60,44 @@ class Block(nn.Module):
         return x
 
 
-def build_mlp(width: int, expansion: int, activation: str, *, bias: bool) -> nn.Sequential | None:
-    """The feed-forward of each position: linear, activation, linear.
+def build_mlp(
+    width: int, expansion: int, activation: str, *, bias: bool, hidden_size: int | None = None
+) -> nn.Sequential | None:
+    """The feed-forward of each position: linear, activation, linear; with ``swiglu``: gated linear, linear.
 
     Args:
         width: channels of its input and its output.
         expansion: hidden channels in multiples of ``width``; 1 is the lecture's first version, a single linear with
-            its activation; 0 is no feed-forward.
+            its activation; 0 is no feed-forward. ``swiglu`` has two thirds of them: its three matrices then hold as
+            many weights as the two of the others (Shazeer 2020).
+        hidden_size: hidden channels, instead of ``expansion``.
     """
     linear = partial(nn.Linear, bias=bias)
     if expansion == 0:
         return None
-    if expansion == 1:
+    if activation == "swiglu":
+        hidden = hidden_size or round(expansion * width * 2 / 3)
+        return nn.Sequential(SwiGLU(width, hidden, bias=bias), linear(hidden, width))
+    if expansion == 1 and hidden_size is None:
         return nn.Sequential(linear(width, width), ACTIVATIONS[activation]())
-    return nn.Sequential(linear(width, expansion * width), ACTIVATIONS[activation](), linear(expansion * width, width))
+    hidden = hidden_size or expansion * width
+    return nn.Sequential(linear(width, hidden), ACTIVATIONS[activation](), linear(hidden, width))
+
+
+class SwiGLU(nn.Module):
+    """A linear whose every output channel is scaled by a gate, the SiLU of another linear.
+
+    ``(..., width)`` to ``(..., hidden)``. Shazeer 2020, "GLU Variants Improve Transformer".
+    """
+
+    def __init__(self, width: int, hidden: int, *, bias: bool) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, hidden, bias=bias)
+        self.up = nn.Linear(width, hidden, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gated: Tensor = F.silu(self.gate(x)) * self.up(x)
+        return gated
 
 
 class SquaredReLU(nn.Module):
@@ -82,4 +107,9 @@ class SquaredReLU(nn.Module):
         return x.relu().square()
 
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "relu2": SquaredReLU}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),  # as OpenAI's GPT-2 computes it
+    "relu2": SquaredReLU,
+}

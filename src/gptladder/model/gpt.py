@@ -4,6 +4,7 @@ Dimensions in comments::
 
     B  batch        T  time (position in the block)     C  channels (n_embd)
     V  vocabulary   H  heads (n_head)                   D  head size
+                    K  heads of keys and values (n_kv_head)
 
 Parameters are created in the order of the lecture "Let's build GPT: from scratch, in code, spelled out", so that one
 seed gives the initial weights of the published curves.
@@ -12,7 +13,6 @@ seed gives the initial weights of the published curves.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from gptladder.model.block import Block, build_mlp
 from gptladder.model.embeddings import InputEmbedding
 from gptladder.model.init import INITIALIZATIONS
 from gptladder.model.kv_cache import KVCache
+from gptladder.model.rotary import RotaryEmbedding
 from gptladder.model.validation import check_arguments, check_int
 
 
@@ -61,20 +62,28 @@ class GPT(nn.Module):
         head_size: ``D``; ``None`` divides ``n_embd`` among the heads.
         scale: divide attention scores by the square root of ``D``.
         expansion: hidden width of the feed-forward in multiples of its input; 0 leaves the feed-forward out, 1 is a
-            single linear with its activation.
+            single linear with its activation. ``swiglu`` has two thirds of that width, and as many weights.
         projection: a linear after the concatenated heads.
         residual: add each sublayer's output to its input instead of replacing it.
-        norm_position: LayerNorm ``pre`` (before each sublayer and the head), ``post`` (after each sublayer), ``none``.
+        norm_position: normalize ``pre`` (before each sublayer and the head), ``post`` (after each sublayer), ``none``.
         dropout: on attention weights and on sublayer outputs.
 
     Beyond the lecture:
 
-        bias: a bias in every linear, and in LayerNorm.
-        norm_affine: a learned gain (and bias) in LayerNorm.
-        activation: of the feed-forward, ``relu``, ``gelu``, or ``relu2`` (ReLU squared).
+        bias: a bias in every linear but queries, keys and values, and in LayerNorm.
+        qkv_bias: a bias in queries, keys and values, as in GPT-2.
+        head_bias: a bias in the head; ``None`` is ``bias``.
+        norm: ``layernorm``, or ``rmsnorm`` (Zhang & Sennrich 2019), which subtracts no mean and adds no bias.
+        norm_eps: what is added to the variance before dividing by its square root.
+        norm_affine: a learned gain (and bias) in each normalization.
+        activation: of the feed-forward, ``relu``, ``gelu``, ``gelu_tanh`` (GELU as GPT-2 approximates it), ``relu2``
+            (ReLU squared), or ``swiglu`` (a linear gated by the SiLU of another).
+        hidden_size: hidden width of the feed-forward, instead of ``expansion``.
         tie_weights: the head shares the weights of the token embedding (Press & Wolf 2016).
         rope: rotary position embeddings.
-        qk_norm: LayerNorm on queries and keys.
+        rope_theta: their base; larger ones turn more slowly.
+        n_kv_head: ``K``, heads of keys and values, each shared by ``H / K`` query heads; ``None`` is ``n_head``.
+        qk_norm: normalize queries and keys, without learned parameters.
         sdpa: use torch's fused attention for long contexts; false is faster in bf16 on a CPU.
         n_prev_tokens: add embeddings of that many previous tokens.
         bigram_embedding: add an embedding of each pair of tokens.
@@ -107,10 +116,17 @@ class GPT(nn.Module):
         norm_position: Literal["none", "pre", "post"] = "pre",
         dropout: float = 0.0,
         bias: bool = True,
+        qkv_bias: bool = False,
+        head_bias: bool | None = None,
+        norm: Literal["layernorm", "rmsnorm"] = "layernorm",
+        norm_eps: float = 1e-5,
         norm_affine: bool = True,
-        activation: Literal["relu", "gelu", "relu2"] = "relu",
+        activation: Literal["relu", "gelu", "gelu_tanh", "relu2", "swiglu"] = "relu",
+        hidden_size: int | None = None,
         tie_weights: bool = False,
         rope: bool = False,
+        rope_theta: float = 10_000.0,
+        n_kv_head: int | None = None,
         qk_norm: bool = False,
         sdpa: bool = True,
         n_prev_tokens: int = 0,
@@ -123,8 +139,13 @@ class GPT(nn.Module):
         check_arguments(arguments)
         head_size = head_size or n_embd // n_head
         width = n_head * head_size if n_layer and not projection else n_embd
-        norm = partial(nn.LayerNorm, elementwise_affine=norm_affine, bias=bias)
+        head_bias = bias if head_bias is None else head_bias
         heads: dict[str, Any] = {"n_head": n_head, "head_size": head_size, "projection": projection, "bias": bias}
+
+        def build_norm(size: int, affine: bool = norm_affine) -> nn.Module:
+            if norm == "rmsnorm":
+                return nn.RMSNorm(size, eps=norm_eps, elementwise_affine=affine)
+            return nn.LayerNorm(size, eps=norm_eps, elementwise_affine=affine, bias=bias)
 
         def build_attention() -> nn.Module:
             if attention == "mean":
@@ -132,21 +153,23 @@ class GPT(nn.Module):
             return CausalSelfAttention(
                 n_embd,
                 **heads,
+                n_kv_head=n_kv_head,
+                qkv_bias=qkv_bias,
                 block_size=block_size,
                 scale=scale,
                 dropout=dropout,
-                rope=rope,
-                qk_norm=qk_norm,
+                rope=RotaryEmbedding(block_size=block_size, head_size=head_size, theta=rope_theta) if rope else None,
+                qk_norm=build_norm(head_size, affine=False) if qk_norm else None,
                 sdpa=sdpa,
             )
 
         def build_block() -> Block:
             return Block(
                 build_attention(),
-                build_mlp(width, expansion, activation, bias=bias),
+                build_mlp(width, expansion, activation, bias=bias, hidden_size=hidden_size),
                 n_embd=n_embd,
                 width=width,
-                norm=norm,
+                norm=build_norm,
                 norm_position=norm_position,
                 residual=residual,
                 dropout=dropout,
@@ -154,7 +177,7 @@ class GPT(nn.Module):
 
         self.block_size = block_size
         # The notebook that published `embedding` created its head before its table; every other rung creates it last.
-        early_head = nn.Linear(n_embd, vocab_size, bias=bias) if not n_layer and not positions else None
+        early_head = nn.Linear(n_embd, vocab_size, bias=head_bias) if not n_layer and not positions else None
         self.embedding = InputEmbedding(
             vocab_size,
             block_size,
@@ -164,8 +187,8 @@ class GPT(nn.Module):
             bigram_embedding=bigram_embedding,
         )
         self.blocks = nn.ModuleList(build_block() for _ in range(n_layer))
-        self.final_norm = norm(width) if norm_position == "pre" else nn.Identity()
-        self.lm_head = early_head or nn.Linear(width, vocab_size, bias=bias)
+        self.final_norm = build_norm(width) if norm_position == "pre" else nn.Identity()
+        self.lm_head = early_head or nn.Linear(width, vocab_size, bias=head_bias)
         if tie_weights:
             self.lm_head.weight = self.embedding.token.weight
         INITIALIZATIONS[init](self)

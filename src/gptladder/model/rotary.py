@@ -5,19 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-ROPE_THETA = 10_000.0
-
 
 class RotaryEmbedding(nn.Module):
     """Rotates each pair of channels by an angle proportional to the position, so that scores depend on distances.
 
-    ``(..., T, D)`` to the same, ``T <= block_size``, ``D`` even; for queries and keys, not for values.
+    ``(..., T, D)`` to the same, ``T <= block_size``, ``D`` even; for queries and keys, not for values. Channel ``i`` is
+    paired with channel ``i + D/2``, and turned by ``theta ** (-2i / D)`` radians per position, as in Llama.
+
     Su et al. 2021, "RoFormer".
     """
 
-    def __init__(self, *, block_size: int, head_size: int) -> None:
+    def __init__(self, *, block_size: int, head_size: int, theta: float = 10_000.0) -> None:
         super().__init__()
-        frequency = ROPE_THETA ** -torch.linspace(0, 1, head_size // 2 + 1)[:-1]
+        frequency = 1 / theta ** (torch.arange(0, head_size, 2) / head_size)  # (D/2,)
         angle = torch.outer(torch.arange(block_size), frequency)  # (T, D/2)
         self.cos: Tensor
         self.sin: Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,14 +21,24 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     a = arguments
     check_int(1, **{name: a[name] for name in ("block_size", "n_embd", "n_head")})
     check_int(0, **{name: a[name] for name in ("n_layer", "expansion", "n_prev_tokens")})
+    check_int(1, **{name: a[name] for name in ("n_kv_head", "hidden_size") if a[name] is not None})
     if a["head_size"] is None:
         check_divisible(a["n_embd"], a["n_head"])
     else:
         check_int(1, head_size=a["head_size"])
     check_size(a)
-    check_choice(attention=(a["attention"], ("mean", "softmax")), activation=(a["activation"], tuple(ACTIVATIONS)))
-    check_choice(norm_position=(a["norm_position"], ("none", "pre", "post")), init=(a["init"], tuple(INITIALIZATIONS)))
+    check_choice(
+        attention=(a["attention"], ("mean", "softmax")),
+        activation=(a["activation"], (*ACTIVATIONS, "swiglu")),
+        norm=(a["norm"], ("layernorm", "rmsnorm")),
+        norm_position=(a["norm_position"], ("none", "pre", "post")),
+        init=(a["init"], tuple(INITIALIZATIONS)),
+    )
     check_dropout(a["dropout"])
+    check_positive(norm_eps=a["norm_eps"], rope_theta=a["rope_theta"])
+    check_kv_heads(a)
+    if a["hidden_size"] is not None and not a["expansion"]:
+        raise UserError("model.expansion=0 leaves the feed-forward out: use model.hidden_size=null")
     head_size = a["head_size"] or a["n_embd"] // a["n_head"]
     if a["n_layer"] and not a["projection"]:
         needs_n_embd = a["n_layer"] > 1 or a["residual"]
@@ -48,11 +59,13 @@ def check_size(arguments: Mapping[str, Any]) -> None:
         if a[key] > MAX_MODULES:
             raise UserError(f"model.{key}={a[key]} must be at most {MAX_MODULES}")
     width = a["n_head"] * (a["head_size"] or a["n_embd"] // a["n_head"])
-    per_layer = 4 * width * a["n_embd"] + 2 * a["expansion"] * a["n_embd"] ** 2
+    hidden = a["hidden_size"] or a["expansion"] * a["n_embd"]
+    per_layer = 4 * width * a["n_embd"] + 2 * hidden * a["n_embd"]
     n_parameters = a["n_layer"] * per_layer + (2 * a["vocab_size"] + a["block_size"]) * a["n_embd"]
     needed, available = 4 * n_parameters, psutil.virtual_memory().total
     if needed > available:
-        sizes = ", ".join(f"model.{key}={a[key]}" for key in ("n_layer", "n_embd", "block_size", "expansion"))
+        names = ("n_layer", "n_embd", "block_size", "hidden_size" if a["hidden_size"] else "expansion")
+        sizes = ", ".join(f"model.{name}={a[name]}" for name in names)
         raise UserError(
             f"{sizes} need {needed / 1e9:,.0f} GB for the weights alone, and this machine has {available / 1e9:,.0f}: "
             "use smaller sizes"
@@ -77,6 +90,27 @@ def check_dropout(dropout: float) -> None:
     """Check ``0 <= dropout < 1``."""
     if type(dropout) not in (int, float) or not 0 <= dropout < 1:
         raise UserError(f"model.dropout={dropout} must be a number in [0, 1)")
+
+
+def check_positive(**numbers: float) -> None:
+    """Check numbers that must be finite and greater than zero."""
+    for name, number in numbers.items():
+        if type(number) not in (int, float) or not 0 < number < math.inf:
+            raise UserError(f"model.{name}={number} must be a number > 0")
+
+
+def check_kv_heads(arguments: Mapping[str, Any]) -> None:
+    """Check that the query heads can be divided among the heads of keys and values."""
+    n_head, n_kv_head = arguments["n_head"], arguments["n_kv_head"]
+    if n_kv_head is None:
+        return
+    if n_head % n_kv_head:
+        divisors = ", ".join(str(n) for n in range(1, n_head + 1) if n_head % n == 0)
+        raise UserError(
+            f"model.n_kv_head={n_kv_head} does not divide model.n_head={n_head}: use one of {divisors}, or null"
+        )
+    if arguments["attention"] == "mean" and n_kv_head != n_head:
+        raise UserError("model.attention=mean has no queries to share its heads: use model.n_kv_head=null")
 
 
 def check_divisible(n_embd: int, n_head: int) -> None:

@@ -27,10 +27,17 @@ TRAINER_KEYS = ("val_check_interval", "accumulate_grad_batches", "gradient_clip_
 # Keys of a model that a config may leave out, with the value that it then has.
 MODEL_DEFAULTS = {
     "bias": True,
+    "qkv_bias": False,
+    "head_bias": None,
+    "norm": "layernorm",
+    "norm_eps": 1e-5,
     "norm_affine": True,
     "activation": "relu",
+    "hidden_size": None,
     "tie_weights": False,
     "rope": False,
+    "rope_theta": 10_000.0,
+    "n_kv_head": None,
     "qk_norm": False,
     "sdpa": True,
     "n_prev_tokens": 0,
