@@ -1,10 +1,13 @@
 """Fixtures that all tests share, and the last line of the terminal."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch loads: tests share the cores, so no thread may spin
 
 from helpers.configs import command
 
