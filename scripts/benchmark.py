@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks import encoding, generation, ladder, pieces, plain, step, time_to_loss
+from benchmarks import encoding, generation, ladder, modern, pieces, plain, step, time_to_loss
 from benchmarks.timing import BenchmarkRow
 
 BENCHMARKS: dict[str, Callable[[int], Iterator[BenchmarkRow]]] = {
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[int], Iterator[BenchmarkRow]]] = {
     "corpus_size": encoding.benchmark_corpus_size,
     "speedrun": time_to_loss.benchmark_speedrun,
     "marathon": time_to_loss.benchmark_marathon,
+    "modern": modern.benchmark_modern,
     "rung": ladder.benchmark_rung,
     "ladder": ladder.benchmark_ladder,
 }

@@ -22,6 +22,7 @@ from gptladder.tour import (
     depth,
     head,
     ladder,
+    modern,
     run_tour,
     scaling,
     select_chapters,
@@ -285,9 +286,44 @@ def test_chapter_9_prints_every_rung_with_its_changes_loss_and_command(
     assert "embedding and blocks are worse" in " ".join(out.split())
 
 
+def test_chapter_10_shows_the_parts_of_llama(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = print_chapter(10, monkeypatch, capsys)
+    numbers = [
+        float(n) for line in re.findall(r"^largest .+$", out, re.MULTILINE) for n in re.findall(r"\d\.\de-\d+", line)
+    ]
+    assert len(numbers) == 3  # of the rotation and of both norms
+    assert max(numbers) < 1e-5
+    assert re.search(r"^query head 2 +changes$", out, re.MULTILINE)
+
+
+def test_rotated_pairs_keep_their_length_and_turn_at_their_own_speed() -> None:
+    pairs = modern.rotate_pairs()
+    assert torch.allclose(pairs.norm(dim=-1), torch.ones(8, 2))
+    angles = torch.atan2(pairs[..., 1], pairs[..., 0])
+    assert torch.allclose(angles[1], torch.tensor([1.0, 0.1]))  # 100 ** 0 and 100 ** -1/2 radians per position
+
+
+def test_rotated_scores_depend_on_the_distance_only() -> None:
+    scores = modern.score_by_position()
+    assert torch.allclose(scores[1:, 1:], scores[:-1, :-1], atol=1e-5)
+    assert scores[0, 0] != scores[0, 1]
+
+
+def test_the_norms_by_hand_equal_those_of_torch() -> None:
+    x = modern.example_features()
+    assert torch.allclose(modern.layer_norm(x), nn.LayerNorm(len(x))(x), atol=1e-6)
+    assert torch.allclose(modern.rms_norm(x), nn.RMSNorm(len(x), eps=1e-5)(x), atol=1e-6)
+
+
+def test_neighbouring_query_heads_share_keys() -> None:
+    assert modern.find_shared_heads().tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
+
+
 def test_the_plain_tour_is_in_order_and_without_colors_or_boxes(full_tour: tuple[Path, str]) -> None:
     out = full_tour[1]
-    assert re.findall(r"^(\d)\. (.+)$", out, re.MULTILINE) == [(str(n), title) for n, _, title in CHAPTERS]
+    assert re.findall(r"^(\d+)\. (.+)$", out, re.MULTILINE) == [(str(n), title) for n, _, title in CHAPTERS]
     assert not set(out) & set("\x1b─━│╭█")
     assert not re.search(r" +$", out.replace("\n    \n", "\n"), re.MULTILINE)
 
@@ -295,7 +331,7 @@ def test_the_plain_tour_is_in_order_and_without_colors_or_boxes(full_tour: tuple
 def test_every_chapter_saves_valid_plots_and_names_them(full_tour: tuple[Path, str]) -> None:
     directory, out = full_tour
     saved = sorted(path.name for path in directory.iterdir())
-    assert {name[0] for name in saved} == {str(chapter.number) for chapter in CHAPTERS}
+    assert {name.split("-")[0] for name in saved} == {str(chapter.number) for chapter in CHAPTERS}
     assert sorted(re.findall(r"^plot: plots/(\S+)$", out, re.MULTILINE)) == saved
     for name in saved:
         with Image.open(directory / name) as image:
@@ -333,7 +369,7 @@ def test_list_does_not_import_torch() -> None:
 @pytest.mark.parametrize(
     ("selectors", "numbers"),
     [
-        ([], [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ([], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
         (["3"], [3]),
         (["7", "2"], [7, 2]),
         (["2-4"], [2, 3, 4]),
@@ -347,10 +383,10 @@ def test_chapters_are_selected_by_number_range_or_name(selectors: list[str], num
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ("--chapter 12", "--chapter=12 does not exist: chapters go from 1 to 9, take --chapter 9"),
+        ("--chapter 12", "--chapter=12 does not exist: chapters go from 1 to 10, take --chapter 10"),
         ("--chapter 0", "take --chapter 1"),
         ("--chapter 4-2", "--chapter=4-2"),
-        ("--chapter 1-10", "--chapter=1-10"),
+        ("--chapter 1-11", "--chapter=1-11"),
         ("--chapter bigrm", "did you mean bigram?"),
         ("--chapter -1", "--chapter"),
         ("--chapter 6 --save file", "--save=file cannot be written"),

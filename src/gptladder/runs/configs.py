@@ -32,18 +32,15 @@ CONF = Path(__file__).parents[3] / "conf"
 def sorted_by_inheritance(group: Path) -> list[Path]:
     """The files of a config group, each after the one that it inherits from; the rungs in the order of the ladder."""
     files = {path.stem: path for path in sorted(group.glob("*.yaml"))}
-    return sorted(files.values(), key=lambda path: (_depth(path, files), path.stem))
+    parents = {
+        name: [parent for parent in read_yaml(path).get("defaults", []) if isinstance(parent, str) and parent in files]
+        for name, path in files.items()
+    }
 
+    def depth(name: str) -> int:
+        return max((1 + depth(parent) for parent in parents[name]), default=0)
 
-def _depth(path: Path, files: dict[str, Path]) -> int:
-    parents = [
-        name
-        for line in path.read_text().splitlines()
-        if line.startswith("defaults: [")
-        for name in line.removeprefix("defaults: [").rstrip("]").split(", ")
-        if name in files
-    ]
-    return max((1 + _depth(files[name], files) for name in parents), default=0)
+    return sorted(files.values(), key=lambda path: (depth(path.stem), path.stem))
 
 
 def first_comment(path: Path) -> str:

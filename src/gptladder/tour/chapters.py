@@ -26,7 +26,8 @@ TITLES = {
     "head": "One head of self-attention",
     "scaling": "Why scores are divided by sqrt(head_size)",
     "depth": "Wide and deep: parallel heads, residual connections, LayerNorm",
-    "ladder": "The ladder: from bigram to GPT, one config per rung",
+    "ladder": "The ladder: from bigram to GPT and Llama, one config per rung",
+    "modern": "Beyond the lecture: the parts of Llama",
 }
 CHAPTERS = tuple(Chapter(number, *item) for number, item in enumerate(TITLES.items(), start=1))
 

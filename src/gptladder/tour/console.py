@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 
 PARAGRAPH_WIDTH = 100  # characters
 BAR_WIDTH = 14  # characters of a bar that stands for 1
-PLAIN_WIDTH = 400  # characters: no table row is ever wrapped
+PLAIN_WIDTH = 1000  # characters: no table row is ever wrapped
 
 
 class TourConsole:

@@ -62,7 +62,9 @@ def show(console: TourConsole) -> None:
         ],
         n_left=2,
     )
-    console.values(all_rungs="python train.py experiment=ladder")
+    console.values(
+        lecture="python train.py experiment=ladder", from_nanogpt_to_llama="python train.py experiment=modern"
+    )
     console.save_plot("ladder", lambda: plot_rungs(names, losses, "published val estimate, nats per character"))
 
 

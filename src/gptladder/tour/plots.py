@@ -23,8 +23,13 @@ def printable(character: str) -> str:
     return "␣" if character == " " else repr(character)[1:-1]
 
 
-def plot_heatmaps(panels: Mapping[str, Tensor], labels: Sequence[str]) -> Figure:
-    """Plot matrices side by side: large values are dark, zeros white; small matrices show their values."""
+def plot_heatmaps(
+    panels: Mapping[str, Tensor], labels: Sequence[str], row_labels: Sequence[str] | None = None
+) -> Figure:
+    """Plot matrices side by side: large values are dark, zeros white; small matrices show their values.
+
+    Rows have the labels of the columns unless they are given labels of their own.
+    """
     crowded = len(labels) > MAX_LARGE_LABELS
     side = 7.2 if crowded else 3.6
     figure = _new_figure(side * len(panels), side + 0.5)
@@ -33,7 +38,7 @@ def plot_heatmaps(panels: Mapping[str, Tensor], labels: Sequence[str]) -> Figure
         axes.imshow(matrix.where(matrix != 0, float("nan")).numpy(), cmap=BLUES, vmin=0, vmax=float(matrix.max()))
         axes.spines[:].set_visible(False)
         axes.set_xticks(range(len(labels)), labels, fontsize=6 if crowded else 9)
-        axes.set_yticks(range(len(labels)), labels, fontsize=6 if crowded else 9)
+        axes.set_yticks(range(len(matrix)), row_labels or labels, fontsize=6 if crowded else 9)
         if len(matrix) <= MAX_NUMBERED_ROWS:
             _print_values(axes, matrix)
     return figure
@@ -53,19 +58,49 @@ def plot_bars(labels: Sequence[str], panels: Mapping[str, Sequence[float]]) -> F
     return figure
 
 
-def plot_lines(title: str, lines: Mapping[str, Sequence[float]], *, xlabel: str, log: bool = False) -> Figure:
-    """Plot values against steps or layers; a legend names several lines."""
+def plot_lines(
+    title: str,
+    lines: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str,
+    log: bool = False,
+    x: Sequence[float] | None = None,
+) -> Figure:
+    """Plot values against steps or layers, counted from 0 unless ``x`` is given; a legend names several lines."""
     figure = _new_figure(7, 3.8)
     axes = figure.subplots()
     _set_title(axes, title)
     axes.set_yscale("log" if log else "linear")
     for (name, values), color in zip(lines.items(), palette(len(lines)), strict=True):
-        axes.plot(values, color=color, linewidth=0.8 if len(values) > 10 else 1.8, label=name)
+        axes.plot(
+            range(len(values)) if x is None else x,
+            values,
+            color=color,
+            linewidth=0.8 if len(values) > 10 else 1.8,
+            label=name,
+        )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=GRID_COLOR, linewidth=0.5)
     axes.set_xlabel(xlabel, color=MUTED_COLOR, loc="right")
     if len(lines) > 1:
         axes.legend(frameon=False, labelcolor=TEXT_COLOR)
+    return figure
+
+
+def plot_arrows(panels: Mapping[str, Tensor]) -> Figure:
+    """Plot vectors of two coordinates from the origin, ``(T, 2)`` per panel; the first is dark, later ones are pale."""
+    figure = _new_figure(3.4 * len(panels), 3.6)
+    for axes, (title, vectors) in zip(_subplots(figure, len(panels)), panels.items(), strict=True):
+        _set_title(axes, title)
+        for position, (x, y) in reversed(list(enumerate(vectors.tolist()))):
+            color = BLUES(1 - 0.75 * position / len(vectors))
+            axes.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": color, "lw": 1.4})
+            axes.text(1.16 * x, 1.16 * y, str(position), ha="center", va="center", fontsize=8, color=TEXT_COLOR)
+        axes.set_xlim(-1.35, 1.35)
+        axes.set_ylim(-1.35, 1.35)
+        axes.set_aspect("equal")
+        axes.set_xlabel("first channel of the pair", color=MUTED_COLOR)
+        axes.set_ylabel("second channel", color=MUTED_COLOR)
     return figure
 
 
