@@ -10,7 +10,7 @@ CONF = Path(__file__).parents[1] / "conf"
 def main() -> None:
     """Show the selected chapters, or list all."""
     parser = ArgumentParser(
-        description="The lecture chapter by chapter, from the text to the parts of Llama, with the numbers of its notebooks."
+        description="The lecture chapter by chapter, and the parts of Llama, with the numbers of its notebooks."
     )
     parser.add_argument(
         "--chapter",

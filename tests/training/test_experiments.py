@@ -51,8 +51,17 @@ def test_every_sweep_of_an_experiment_has_the_sweeper_that_names_jobs(experiment
     assert ("hydra/sweeper=ladder" in line.sweep_arguments()) == chosen
 
 
-def test_a_killed_speedrun_resumes_with_the_same_bits(text: str, tmp_path: Path) -> None:
-    words = ["experiment=speedrun", *SHORT, *SMALL, "data=text", f"data.path={text}"]
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        ["experiment=speedrun"],
+        ["model=llama", "model.n_layer=2", "scheduler.warmup_steps=2"],
+        ["model=llama", "model.n_layer=2", "scheduler.warmup_steps=2", "ablation=muon"],
+    ],
+    ids=" ".join,
+)
+def test_a_killed_run_of_a_recipe_resumes_with_the_same_bits(recipe: list[str], text: str, tmp_path: Path) -> None:
+    words = [*recipe, *SHORT, *SMALL, "data=text", f"data.path={text}"]
     whole = trained(tmp_path / "whole", *words)
     with killed_at(4):
         trained(tmp_path / "run", *words)

@@ -32,13 +32,18 @@ def _cells(rows: list[Row], baseline: NGramBaseline, columns: Sequence[Column] =
     ]
 
 
+def markdown_lines(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    return [
+        "| " + " | ".join(column.heading for column in columns) + " |",
+        "|" + "|".join("---" if column.is_text else "---:" for column in columns) + "|",
+        *("| " + " | ".join(map(_escape_markdown, texts)) + " |" for texts in cells),
+    ]
+
+
 def markdown_table(rows: list[Row], baseline: NGramBaseline) -> str:
     """A table in Markdown, followed by notes on all rows, and the errors of failed runs."""
-    lines = [
-        "| " + " | ".join(column.heading for column in COLUMNS) + " |",
-        "|" + "|".join("---" if column.is_text else "---:" for column in COLUMNS) + "|",
-        *("| " + " | ".join(map(_escape_markdown, cells)) + " |" for cells in _cells(rows, baseline)),
-    ]
+    lines = markdown_lines(COLUMNS, _cells(rows, baseline))
     failures = [
         f"- {_escape_markdown(row.run_name(run))}: {_escape_markdown(run.error_summary)}"
         for row in rows
