@@ -33,7 +33,7 @@ def sorted_by_inheritance(group: Path) -> list[Path]:
     """The files of a config group, each after the one that it inherits from; the rungs in the order of the ladder."""
     files = {path.stem: path for path in sorted(group.glob("*.yaml"))}
     parents = {
-        name: [parent for parent in read_yaml(path).get("defaults", []) if isinstance(parent, str) and parent in files]
+        name: [parent for parent in (read_yaml(path) or {}).get("defaults", []) if str(parent) in files]
         for name, path in files.items()
     }
 
