@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gptladder.data.byte_alphabet import N_BYTES, read_bytes
 from gptladder.data.text import Corpus
 from gptladder.data.tokenizer import Tokenizer, check_unicode, smallest_int_dtype
 from gptladder.system.errors import UserError
-
-N_BYTES = 256  # the tokens before the first merge: they cover every text
 
 try:
     from tokenizers import Tokenizer as Backend
@@ -32,10 +33,13 @@ class BPETokenizer(Tokenizer):
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        backend.encode_special_tokens = True  # text that looks like a special token is text
+        backend.no_truncation()
+        backend.no_padding()
         vocabulary = sorted(backend.get_vocab().items(), key=lambda item: item[1])
         if [token for _, token in vocabulary] != list(range(len(vocabulary))):
             raise ValueError("the token ids do not count up from 0 without a gap")
-        self._bytes = [bytes(map(BYTE_DECODER.__getitem__, name)) for name, _ in vocabulary]
+        self._bytes = [read_bytes(name) for name, _ in vocabulary]
 
     @classmethod
     def from_text(cls, train: str | Corpus, *_: str | Corpus, vocab_size: int) -> Self:
@@ -73,17 +77,36 @@ class BPETokenizer(Tokenizer):
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
         try:
+            check_byte_level(json.loads(state["engine"]))
             backend = Backend.from_str(state["engine"])
         except Exception as error:  # the library raises no narrower class
             raise ValueError(f"tokenizer: {error}") from None
         return cls(backend)
 
 
-def _byte_decoder() -> dict[str, int]:
-    """Map the characters in byte-level token names to bytes: GPT-2's alphabet, where printable bytes are themselves."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(N_BYTES) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(N_BYTES + n): byte for n, byte in enumerate(others)}
+def check_byte_level(description: Mapping[str, Any]) -> None:
+    """Check that a tokenizer of the library works as GPT-2's does: on bytes, split into words by its pattern.
 
-
-BYTE_DECODER = _byte_decoder()
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: it does not; the message names what differs.
+    """
+    model, words = description["model"], description["pre_tokenizer"]
+    found = {
+        "model": (model.get("type"), "BPE"),
+        "normalizer": (description.get("normalizer"), None),
+        "pre_tokenizer": (words and words.get("type"), "ByteLevel"),
+        "add_prefix_space": (words and words.get("add_prefix_space"), False),
+        "use_regex": (words and words.get("use_regex", True), True),
+        "dropout": (model.get("dropout"), None),
+        "continuing_subword_prefix": (model.get("continuing_subword_prefix") or None, None),
+        "end_of_word_suffix": (model.get("end_of_word_suffix") or None, None),
+        "byte_fallback": (model.get("byte_fallback", False), False),
+        "ignore_merges": (model.get("ignore_merges", False), False),
+        "a token of its own": (
+            next((t["content"] for t in description["added_tokens"] if not t["special"]), None),
+            None,
+        ),
+    }
+    for key, (value, needed) in found.items():
+        if value != needed:
+            raise ValueError(f"{key} is {json.dumps(value):.40}, not {json.dumps(needed)}")

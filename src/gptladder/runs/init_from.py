@@ -1,9 +1,7 @@
-"""Initial weights and tokenizer from another run: train on one text, finetune on the next."""
+"""Initial weights and tokenizer from another run or from Hugging Face: train on one text, finetune on the next."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +11,10 @@ from torch import Tensor, nn
 
 from gptladder.data.text import Corpus
 from gptladder.data.tokenizer import CharTokenizer, Tokenizer
-from gptladder.runs.checkpoint import Trained, load_trained
+from gptladder.runs.checkpoint import load_trained
+from gptladder.runs.hugging_face.load import load_directory
+from gptladder.runs.hugging_face.scheme import SCHEME, is_hugging_face
+from gptladder.runs.pretrained import Pretrained
 from gptladder.runs.run import Run
 from gptladder.system.errors import UserError
 
@@ -23,18 +24,18 @@ IGNORED_KEYS = ("dropout",)
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """The weights and the tokenizer of the run that ``init_from`` names.
+    """The weights and the tokenizer of the run, or the directory of Hugging Face, that ``init_from`` names.
 
     Attributes:
         name: the run, as ``init_from`` names it.
-        trained: its network.
-        sha256: of its weights and its tokenizer; the run may be moved.
+        pretrained: its weights and its tokenizer.
+        sha256: of both; the run may be moved.
         unknown_characters: ``error`` for characters that its vocabulary lacks, or ``extend`` the vocabulary by new
             embedding rows.
     """
 
     name: str
-    trained: Trained
+    pretrained: Pretrained
     sha256: str
     unknown_characters: Literal["error", "extend"]
 
@@ -54,13 +55,17 @@ class InitialWeights:
             return None
         own = Run(config["run_dir"]).last_checkpoint
         if own is not None:
-            trained = _load(name, own)
-            recorded = trained.config.get("init_from") or {}
+            pretrained = _load_run(name, own)
+            recorded = pretrained.config.get("init_from") or {}
             if recorded.get("run") == name:
-                return cls(name, trained, recorded["sha256"], unknown)
-        trained = _load(name, _weights_of(str(name)))
-        initial = cls(name, trained, _fingerprint(trained), unknown)
-        initial._check_same_tokenizer(config["tokenizer"], config["choices"].get("tokenizer"))
+                return cls(name, pretrained, recorded["sha256"], unknown)
+        tokenizer = config["choices"].get("tokenizer")
+        pretrained = _load(str(name), tokenizer)
+        sha256 = pretrained.sha256
+        if is_hugging_face(name):  # whose contexts are often longer than a run can afford
+            pretrained = pretrained.with_context(config["model"]["block_size"])
+        initial = cls(name, pretrained, sha256, unknown)
+        initial._check_same_tokenizer(config["tokenizer"], tokenizer)
         initial._check_same_architecture(config["model"])
         return initial
 
@@ -70,7 +75,7 @@ class InitialWeights:
         Raises:
             UserError: the text has characters that its vocabulary lacks.
         """
-        known = self.trained.tokenizer
+        known = self.pretrained.tokenizer
         if not isinstance(known, CharTokenizer):  # byte-level: no character is unknown
             return known
         new = [c for c in CharTokenizer.from_text(*splits).vocabulary if c not in known.vocabulary]
@@ -88,7 +93,7 @@ class InitialWeights:
         Raises:
             UserError: they do not fit.
         """
-        target, source = net.state_dict(), self.trained.net.state_dict()
+        target, source = net.state_dict(), self.pretrained.weights
         for name in sorted(target.keys() | source.keys()):
             new, old = target.get(name), source.get(name)
             if new is None or old is None or not self._fits(old, new):
@@ -98,14 +103,14 @@ class InitialWeights:
             new[tuple(slice(size) for size in old.shape)] = old
 
     def _fits(self, old: Tensor, new: Tensor) -> bool:
-        n_known = self.trained.tokenizer.vocab_size
+        n_known = self.pretrained.tokenizer.vocab_size
         return old.dim() == new.dim() and all(
             size == wanted or size == n_known < wanted for size, wanted in zip(old.shape, new.shape, strict=True)
         )
 
     def _check_same_tokenizer(self, config: dict[str, Any], choice: str | None) -> None:
-        recorded = {key: value for key, value in self.trained.config["tokenizer"].items() if not key.startswith("_")}
-        kind = self.trained.tokenizer.state_dict()["kind"]
+        recorded = {key: value for key, value in self.pretrained.config["tokenizer"].items() if not key.startswith("_")}
+        kind = self.pretrained.tokenizer.state_dict()["kind"]
         values = {key: value for key, value in config.items() if not key.startswith("_")}
         if recorded != values or choice not in (None, kind):
             options = [f"tokenizer.{key}={value}" for key, value in recorded.items()]
@@ -114,42 +119,42 @@ class InitialWeights:
             )
 
     def _check_same_architecture(self, config: dict[str, Any]) -> None:
-        recorded = self.trained.config["model"]
+        recorded = self.pretrained.config["model"]
         different = [
             f"model.{key} was {recorded[key]} and is {value}"
             for key, value in config.items()
             if key not in IGNORED_KEYS and not key.startswith("_") and recorded.get(key, value) != value
         ]
         if different:
-            raise UserError(
-                f"init_from={self.name} has another architecture ({'; '.join(different)}): use the same values here"
-            )
+            remedy = "leave these keys out" if is_hugging_face(self.name) else "use the same values here"
+            raise UserError(f"init_from={self.name} has another architecture ({'; '.join(different)}): {remedy}")
 
 
-def fingerprint_of(name: str) -> str:
-    """The SHA-256 of the weights and the tokenizer of the run that ``init_from`` names."""
-    return _fingerprint(_load(name, _weights_of(name)))
+def fingerprint_of(name: str, tokenizer: str | None = None) -> str:
+    """The SHA-256 of the weights and the tokenizer of what ``init_from`` names.
+
+    Args:
+        tokenizer: the choice of the config.
+    """
+    return _load(name, tokenizer).sha256
 
 
-def _weights_of(name: str) -> Path:
+def _load(name: str, tokenizer: str | None) -> Pretrained:
+    if is_hugging_face(name):
+        return load_directory(name, tokenizer=tokenizer)
     path = Path(name)
-    return path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if (path / "config.json").is_file() and not (path / "checkpoints").exists():
+        raise UserError(f"init_from={name} is no run: use init_from={SCHEME}{name} for a model of Hugging Face")
+    return _load_run(name, path / "checkpoints" / "last.ckpt" if path.is_dir() else path)
 
 
-def _load(name: str, path: Path) -> Trained:
+def _load_run(name: str, path: Path) -> Pretrained:
     try:
         with torch.random.fork_rng(devices=[]):  # building a network draws random numbers
-            return load_trained(path)
+            trained = load_trained(path)
     except UserError as error:
         raise UserError(f"init_from={name}: {error}") from None
-
-
-def _fingerprint(trained: Trained) -> str:
-    digest = hashlib.sha256(json.dumps(trained.tokenizer.state_dict(), sort_keys=True).encode())
-    for name, tensor in sorted(trained.net.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return Pretrained(trained.net.state_dict(), trained.tokenizer, trained.config)
 
 
 def _shape(tensor: Tensor | None) -> str:

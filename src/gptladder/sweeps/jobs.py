@@ -111,7 +111,7 @@ class Job:
 
         try:
             recorded = read_checkpoint(self.directory / "checkpoints" / "last.ckpt")["gptladder"]["config"]["init_from"]
-            return bool(fingerprint_of(str(self.config.init_from)) != recorded["sha256"])
+            return bool(fingerprint_of(str(self.config.init_from), self.choices.get("tokenizer")) != recorded["sha256"])
         except UserError:
             return False
 
