@@ -112,7 +112,7 @@ def _inside(directory: Path, name: str) -> Path:
         UserError: it is missing, no regular file, in another directory, or a link out of this one.
     """
     path = directory / name
-    if Path(name).name != name:
+    if Path(name).name != name or name == "..":
         raise UserError(f"{INDEX_FILE} names {name}, which is no file of this directory")
     if not path.resolve().is_relative_to(directory.resolve()):
         raise UserError(f"{name} is a link out of the directory: copy the files themselves, as cp -rL does")
