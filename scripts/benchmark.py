@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[int], Iterator[BenchmarkRow]]] = {
     "start": ladder.benchmark_start,
     "generation": generation.benchmark_generation,
     "encoding": encoding.benchmark_encoding,
+    "bpe": encoding.benchmark_bpe_encoding,
     "corpus_size": encoding.benchmark_corpus_size,
     "speedrun": time_to_loss.benchmark_speedrun,
     "marathon": time_to_loss.benchmark_marathon,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gptladder.sweeps.dry_run import format_duration
+from gptladder.system.units import format_duration
 from helpers.configs import ROOT, command
 from helpers.sweeps import results, table
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gptladder.data.byte_alphabet import N_BYTES, read_bytes
+from gptladder.data.distinct_words import DistinctWords
 from gptladder.data.text import Corpus
 from gptladder.data.tokenizer import Tokenizer, check_unicode, smallest_int_dtype
 from gptladder.system.errors import UserError
@@ -23,6 +25,11 @@ try:
 except ModuleNotFoundError:
     raise UserError("tokenizer=bpe needs Hugging Face's tokenizers: pip install -e '.[bpe]' brings it") from None
 
+# Up to this number of characters a text is encoded as a whole.
+SHORT_TEXT = 2**14
+
+PARALLELISM = "TOKENIZERS_PARALLELISM"  # the library's variable: whether it uses all cores
+
 
 class BPETokenizer(Tokenizer):
     """One token per byte, plus the most frequent merges of them; every text can be encoded and decoded unchanged.
@@ -30,6 +37,8 @@ class BPETokenizer(Tokenizer):
     Args:
         backend: a tokenizer of the library ``tokenizers``, byte-level and without normalization.
     """
+
+    has_merges = True  # learned from the text, which takes long for a large one
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -40,6 +49,8 @@ class BPETokenizer(Tokenizer):
         if [token for _, token in vocabulary] != list(range(len(vocabulary))):
             raise ValueError("the token ids do not count up from 0 without a gap")
         self._bytes = [read_bytes(name) for name, _ in vocabulary]
+        self._dtype = smallest_int_dtype(len(vocabulary))
+        self._words = DistinctWords(self._encode_batch, self._bytes)
 
     @classmethod
     def from_text(cls, train: str | Corpus, *_: str | Corpus, vocab_size: int) -> Self:
@@ -65,8 +76,13 @@ class BPETokenizer(Tokenizer):
         return len(self._bytes)
 
     def encode(self, text: str) -> Tensor:
-        tokens = self.backend.encode(check_unicode(text), add_special_tokens=False).ids
-        return torch.from_numpy(np.array(tokens, dtype=smallest_int_dtype(self.vocab_size)))
+        if len(check_unicode(text)) > SHORT_TEXT:
+            return torch.from_numpy(self._words.encode(text))
+        return torch.from_numpy(np.array(self.backend.encode(text, add_special_tokens=False).ids, dtype=self._dtype))
+
+    def _encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode several texts, on all cores."""
+        return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     def token_bytes(self, token: int) -> bytes:
         return self._bytes[token]
@@ -110,3 +126,24 @@ def check_byte_level(description: Mapping[str, Any]) -> None:
     for key, (value, needed) in found.items():
         if value != needed:
             raise ValueError(f"{key} is {json.dumps(value):.40}, not {json.dumps(needed)}")
+
+
+def _stop_parallelism() -> None:
+    """Before a fork: the new process has no threads, and would wait for them without end.
+
+    The library notices a fork too, and prints five lines about it.
+    """
+    global _setting
+    _setting = os.environ.get(PARALLELISM)
+    os.environ[PARALLELISM] = "false"
+
+
+def _restore_parallelism() -> None:
+    if _setting is None:
+        del os.environ[PARALLELISM]
+    else:
+        os.environ[PARALLELISM] = _setting
+
+
+_setting: str | None = None
+os.register_at_fork(before=_stop_parallelism, after_in_parent=_restore_parallelism)

@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from gptladder.data.evaluation_batches import EstimateBatches, SequentialBatches
+from gptladder.data.merges_cache import learn_tokenizer
 from gptladder.data.text import Corpus, open_corpus, tiny_shakespeare_corpus
 from gptladder.data.token_cache import encode_splits
 from gptladder.data.tokenizer import CharTokenizer, Tokenizer
@@ -85,7 +86,7 @@ class TextDataModule(L.LightningDataModule):
         corpus = tiny_shakespeare_corpus() if path is None else open_corpus(path)
         self.corpus_sha256 = corpus.sha256
         train, val = corpus.split(split)
-        self.tokenizer = tokenizer(train, val)
+        self.tokenizer = learn_tokenizer(tokenizer, train, val, cache=cache)
         self.train_tokens, self.val_tokens = encode_splits(train, val, self.tokenizer, cache=cache)
         self._check_lengths()
         self._check_batch_fits()

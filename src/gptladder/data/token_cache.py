@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import sys
 import zlib
 from pathlib import Path
@@ -15,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gptladder.data.cache import cache_directory, describe_corpus
 from gptladder.data.text import READ_SIZE, Corpus
 from gptladder.data.tokenizer import Tokenizer
 from gptladder.system.files import atomic_write
 
 MIN_CACHED_CHARS = 2**24  # a smaller corpus is encoded faster than its cache file is checked
-FOOTER_BYTES = 256  # JSON at the end of a cache file: dtype, token counts and checksum
-FORMAT_VERSION = 1
+FOOTER_BYTES = 1024  # JSON at the end of a cache file: dtype, token counts, checksum, and what it is of
+FORMAT_VERSION = 2
 
 
 class TokenSplits(NamedTuple):
@@ -41,7 +41,7 @@ def encode_splits(train: Corpus, val: Corpus, tokenizer: Tokenizer, *, cache: st
             If the directory cannot be used, the tokens stay in memory.
     """
     if cache is not False and len(train) + len(val) >= MIN_CACHED_CHARS:
-        path = _cache_directory(cache) / f"{_cache_key(train, val, tokenizer)}.tokens"
+        path = cache_directory(cache) / f"{_cache_key(train, val, tokenizer)}.tokens"
         try:
             if not _is_valid(path):
                 with atomic_write(path) as file:
@@ -56,13 +56,6 @@ def encode_splits(train: Corpus, val: Corpus, tokenizer: Tokenizer, *, cache: st
     memory = io.BytesIO()
     _write(memory, train, val, tokenizer)
     return _to_tensors(np.frombuffer(memory.getbuffer(), np.uint8), _read_footer(memory))
-
-
-def _cache_directory(cache: str | bool | None) -> Path:
-    if isinstance(cache, str):
-        return Path(cache)
-    configured = os.environ.get("GPTLADDER_CACHE")
-    return Path(configured or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpt-ladder")
 
 
 def _cache_key(train: Corpus, val: Corpus, tokenizer: Tokenizer) -> str:
@@ -81,8 +74,21 @@ def _write(file: IO[bytes], train: Corpus, val: Corpus, tokenizer: Tokenizer) ->
             file.write(tokens.data)
             checksum = zlib.crc32(tokens.data, checksum)
             counts[-1] += len(tokens)
-    footer = {"dtype": tokenizer.encode("").numpy().dtype.name, "train": counts[0], "val": counts[1], "crc32": checksum}
-    file.write(json.dumps(footer).encode().ljust(FOOTER_BYTES))
+    footer = {
+        **{"dtype": tokenizer.encode("").numpy().dtype.name, "train": counts[0], "val": counts[1], "crc32": checksum},
+        **{"text": describe_corpus(train), "tokenizer": str(tokenizer.state_dict().get("kind"))[:20]},
+    }
+    file.write(json.dumps(footer, ensure_ascii=False).encode(errors="replace").ljust(FOOTER_BYTES))
+
+
+def describe_tokens(path: Path) -> str:
+    """What a file of the cache has the tokens of."""
+    try:
+        with path.open("rb") as file:
+            footer = _read_footer(file)
+        return f"{footer['train'] + footer['val']:,} tokens ({footer['tokenizer']}) of {footer['text']}"
+    except (OSError, ValueError, TypeError, LookupError):
+        return "tokens of an older version, or damaged"
 
 
 def _read_footer(file: IO[bytes]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from gptladder.model.loss import next_token_loss
 from gptladder.runs.run import Run
 from gptladder.sweeps.jobs import Job
 from gptladder.system.errors import SweepError, UserError, first_line
+from gptladder.system.units import format_duration
 from gptladder.training.build import build_datamodule, build_module, build_trainer
 
 TIMED_STEPS = 5
@@ -63,19 +64,6 @@ def print_dry_run(jobs: list[Job], *, n_workers: int) -> None:
     console.print(table)
     if errors:
         raise SweepError(f"{len(errors)} of {len(jobs)} jobs have an error:\n" + "\n".join(errors))
-
-
-def format_duration(seconds: float) -> str:
-    """``12 s``, ``5 min``, ``3 h 5 min`` or ``2 days 3 h``."""
-    minutes = round(seconds / 60)
-    hours, days = minutes // 60, minutes // 1440
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if hours < 24:
-        return f"{hours} h {minutes % 60} min"
-    return f"{days} day{'s'[: days != 1]} {hours % 24} h"
 
 
 def estimate_cost(job: Job) -> CostEstimate:
