@@ -23,6 +23,7 @@ KEYS = {
     "trainer.max_steps=INT": "optimizer steps",
     "trainer.val_check_interval=INT": "steps between evaluations",
     "init_from=RUN": "start from the weights and tokenizer of a run directory, checkpoint or export",
+    "init_from=hf:DIR": "the same with a local GPT-2 or Llama of Hugging Face's transformers",
     "hydra.run.dir=DIR": "the directory of a single run (default outputs/RUNG/DATE_TIME)",
     "resume=DIR": "resume a stopped run from its own recorded config; trainer.max_steps=N trains it for longer",
     "sweep=NAME": "a sweep's directory, outputs/NAME (default: what is swept); the same command again resumes it",
