@@ -267,6 +267,7 @@ def test_all_embeddings_of_a_token_are_summed() -> None:
         ({"n_embd": 4 * 10**7}, ["n_embd=40000000", "GB"]),
         ({"expansion": 10**9}, ["expansion=1000000000", "GB"]),
         ({"block_size": 10**11}, ["block_size=100000000000", "GB"]),
+        ({"block_size": 10**6}, ["block_size=1000000", "GB for weights and causal masks"]),
         ({"rope": True, "n_head": 1, "head_size": 3}, ["rope=true", "even", "3"]),
         ({"rope": True, "rope_theta": 0}, ["rope_theta=0", "> 0"]),
         ({"norm": "batchnorm"}, ["norm=batchnorm", "rmsnorm"]),

@@ -191,6 +191,14 @@ def test_an_export_replaces_its_own_files_and_no_others(tmp_path: Path) -> None:
     assert (tmp_path / "model.safetensors").read_bytes() == before
 
 
+def test_generate_refuses_an_export_for_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_to_hugging_face(build_trained(LLAMA), tmp_path)
+    words = f"--checkpoint {tmp_path}/model.safetensors"
+    assert_refused("generate.py", words, named="name the run itself", monkeypatch=monkeypatch, capsys=capsys)
+
+
 def test_an_export_needs_neither_transformers_nor_tokenizers(tmp_path: Path) -> None:
     """In an environment without them, where importing one fails."""
     trained(tmp_path / "run", "model=llama", "model.n_embd=16", "trainer.max_steps=1", "scheduler=constant",

@@ -62,13 +62,14 @@ def check_size(arguments: Mapping[str, Any]) -> None:
     hidden = a["hidden_size"] or a["expansion"] * a["n_embd"]
     per_layer = 4 * width * a["n_embd"] + 2 * hidden * a["n_embd"]
     n_parameters = a["n_layer"] * per_layer + (2 * a["vocab_size"] + a["block_size"]) * a["n_embd"]
-    needed, available = 4 * n_parameters, psutil.virtual_memory().total
+    n_mask = a["n_layer"] * a["block_size"] ** 2 if a["attention"] == "softmax" else 0
+    needed, available = 4 * (n_parameters + n_mask), psutil.virtual_memory().total
     if needed > available:
         names = ("n_layer", "n_embd", "block_size", "hidden_size" if a["hidden_size"] else "expansion")
         sizes = ", ".join(f"model.{name}={a[name]}" for name in names)
         raise UserError(
-            f"{sizes} need {needed / 1e9:,.0f} GB for the weights alone, and this machine has {available / 1e9:,.0f}: "
-            "use smaller sizes"
+            f"{sizes} need {needed / 1e9:,.0f} GB for weights and causal masks alone, and this machine has "
+            f"{available / 1e9:,.0f}: use smaller sizes"
         )
 
 

@@ -47,6 +47,8 @@ def read_exported(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: name a file that scripts/export.py wrote")
     config = path.with_suffix(".json")
+    if not config.exists() and path.with_name("config.json").exists():
+        raise UserError(f"{path} is of Hugging Face's transformers: name the run itself, or an export without --format")
     try:
         metadata = read_json(config)
         weights = load(path.read_bytes())
