@@ -274,6 +274,8 @@ def test_hparams_compares_settings_and_losses(browser: Chrome, tensorboard: str,
         heading, *rows = browser.execute_script(SELECT_ALL + TABLE_ROWS) or [[]]
         if not set(columns) <= set(heading):
             return {}
+        metrics = [name for name in heading if name.startswith(("train/", "val/"))]
+        assert metrics == ["val/loss", "val/estimate", "train/estimate", "train/loss"]
         cells = {row[0]: [row[heading.index(column)] for column in columns] for row in rows if row[0]}
         return {run: [float(value) if value else None for value in values] for run, values in cells.items()}
 

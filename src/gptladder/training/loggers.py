@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from gptladder.system.files import atomic_write, remove_stale_files
+from gptladder.training.hparams_tab import columns
 
 # Training and validation curves of one quantity share a chart.
 CHART_LAYOUT = {
@@ -52,11 +53,10 @@ class ResumableTensorBoardLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Show the run in the HParams tab, with the latest value of every scalar."""
-        # Only the session start, not the experiment summary: TensorBoard then collects the columns of all runs of a
-        # sweep instead of showing those of this run alone.
+        """Show the run in the HParams tab, with the latest value of every loss."""
         _, start, _ = hparams(params, {})  # type: ignore[no-untyped-call]
-        self.experiment._get_file_writer().add_summary(start)
+        for summary in (columns(params), start):
+            self.experiment._get_file_writer().add_summary(summary)
 
     @rank_zero_only
     def truncate_after(self, step: int) -> None:
