@@ -1,8 +1,8 @@
 """The columns of TensorBoard's HParams tab: what differs among the runs, then the losses, the exact one first.
 
-TensorBoard can collect the columns itself, but then sorts the metrics by name and shows five of them, and ``val/loss`` is
-the sixth. It reads one description of the columns for all runs that it shows. So each run describes the columns of every
-config of this project, not only its own.
+TensorBoard can collect the columns itself, but then sorts the metrics by name and shows five of them; ``val/loss`` is
+the sixth. It reads one description of the columns for all runs that it shows. So each run describes the columns of
+every config of this project, not only its own.
 """
 
 from __future__ import annotations
