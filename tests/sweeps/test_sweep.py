@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gptladder.sweeps.dry_run import format_duration
+from gptladder.sweeps.dry_run import seconds_side_by_side
+from gptladder.sweeps.duration import format_duration
 from helpers.configs import ROOT, command
 from helpers.sweeps import results, table
 
@@ -174,3 +175,35 @@ def _installed(plugin: str) -> bool:
 )
 def test_a_duration_is_written_as_people_say_it(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("times", "n_workers", "together"),
+    [([1, 2, 3], 1, 6), ([1, 2, 3], 2, 3), ([2, 2, 2], 2, 4), ([1, 1, 9], 2, 9), ([5], 4, 5), ([], 2, 0)],
+)
+def test_jobs_side_by_side_take_as_long_as_their_busiest_worker(
+    times: list[float], n_workers: int, together: float
+) -> None:
+    assert seconds_side_by_side(times, n_workers=n_workers) == together
+
+
+def test_a_dry_run_prints_each_job_when_it_is_timed_and_all_numbers(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", "model=bigram,embedding", "seed=1,2", "plan=true"],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "40"},  # a narrow terminal cuts no number
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines, alive = [], []
+        for line in process.stdout:
+            lines.append(line.split())
+            alive.append(process.poll() is None)
+    assert process.returncode == 0
+    assert lines[:2] == [["4", "jobs,", "nothing", "trained"], ["parameters", "steps", "time", "job"]]
+    assert all(alive[:3])
+    assert [(*line[:2], *line[-3:]) for line in lines[2:6]] == [
+        ("4,225", "2,999", rung, "seed", seed) for rung in ("bigram", "embedding") for seed in "12"
+    ]
+    assert lines[6][-4:] == ["total,", "one", "after", "another"]

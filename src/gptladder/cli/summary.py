@@ -29,16 +29,16 @@ def summary(result: dict[str, Any], path: Path) -> RenderableType:
         return summary_panel(result, path)
     varying = os.environ.get(VARYING, "").split(",")
     shown = [word for word in hydra.overrides.task if key_of(word) in varying and key_of(word) != "seed"]
-    return summary_line(result, job_label(result["model"], shown))
+    return summary_line(result, f"{job_label(result['model'], shown):<12} seed {result['seed']}")
 
 
 def summary_line(result: dict[str, Any], label: str) -> Text:
-    """A run in one line: ``multihead-lr0.01 seed 1337   train 2.2440   val 2.2609   14.2 s   MATCH``."""
+    """A run in one line: its label, then ``   train 2.2440   val 2.2609   14.2 s   MATCH``."""
     verdict = (result["published"] or {}).get("verdict", "")
     ending = f"stopped at step {result['step']:,}" if result.get("stopped_by") else verdict
     return Text.assemble(
-        (f"{label:<12}", "bold"),
-        f" seed {result['seed']}   ",
+        (label, "bold"),
+        "   ",
         _losses(result["train_estimate"], result["val_estimate"]),
         f"   {result['wall_seconds']:.1f} s   ",
         (ending, COLOURS.get(ending, "")),

@@ -72,4 +72,4 @@ def _type(value: Any) -> int:
         with suppress(ValueError):
             value = float(value)  # YAML's parser takes 1e-5 for a text
     types: dict[type, int] = {bool: DATA_TYPE_BOOL, int: DATA_TYPE_FLOAT64, float: DATA_TYPE_FLOAT64}
-    return types.get(type(value), DATA_TYPE_STRING)
+    return int(types.get(type(value), DATA_TYPE_STRING))

@@ -15,9 +15,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from gptladder.cli.config_errors import error_message
-from gptladder.runs.naming import VARYING, job_label, key_of, varying_keys
+from gptladder.cli.summary import summary_line
+from gptladder.runs.naming import VARYING, varying_keys
 from gptladder.runs.run import Run
-from gptladder.sweeps.jobs import Job, check_directories, collect_results, compose_job, raise_if_all_invalid, unfinished
+from gptladder.sweeps.jobs import (
+    Job,
+    check_directories,
+    collect_results,
+    compose_job,
+    label_jobs,
+    raise_if_all_invalid,
+    unfinished,
+)
+from gptladder.sweeps.progress import show_progress
 from gptladder.sweeps.workers import forward_signals
 from gptladder.system.errors import UserError
 from gptladder.system.files import atomic_write, remove_stale_files
@@ -54,7 +64,7 @@ class LadderSweeper(BasicSweeper):
         left = [job for job in jobs if job.prepare(fresh=self.config.fresh)]
         try:
             if left:
-                self._launch(left, n_jobs=len(jobs))
+                self._launch(left, dict(zip([job.number for job in jobs], label_jobs(jobs), strict=True)))
         except (SystemExit, KeyboardInterrupt):
             print(unfinished(jobs), file=sys.stderr)
             raise
@@ -68,17 +78,21 @@ class LadderSweeper(BasicSweeper):
         n_jobs = int(self.config.hydra.launcher.get("n_jobs") or 1)
         return n_jobs if n_jobs > 0 else os.cpu_count() or 1
 
-    def _launch(self, jobs: list[Job], *, n_jobs: int) -> None:
+    def _launch(self, jobs: list[Job], labels: dict[int, str]) -> None:
+        """Launch some jobs; ``labels`` has all of the sweep, by number."""
         assert self.launcher is not None
         assert self.config is not None
         # Not isinstance: Hydra imports its plugins again when it is initialized again.
         if self.config.hydra.runtime.choices["hydra/launcher"] == "basic":  # a job handles signals itself
             for job in jobs:
-                print(f"job {job.number + 1} of {n_jobs}: {_label(job)}")
+                print(f"job {job.number + 1} of {len(labels)}: {labels[job.number]}")
                 self.launcher.launch([job.overrides], initial_job_idx=job.number)
             return
         Thread(target=import_report, daemon=True).start()
-        with forward_signals([Run(job.directory) for job in jobs]):
+        with (
+            forward_signals([Run(job.directory) for job in jobs]),
+            show_progress(jobs, [labels[job.number] for job in jobs], summary_line),
+        ):
             # In reverse order: the last rungs take longest, and started last, one of them would run alone.
             self.launcher.launch([job.overrides for job in reversed(jobs)], initial_job_idx=0)
 
@@ -96,11 +110,6 @@ class LadderSweeper(BasicSweeper):
             )
             for number, product in enumerate(products)
         ]
-
-
-def _label(job: Job) -> str:
-    varying = set(os.environ[VARYING].split(",")) - {"hydra.sweep.subdir"}
-    return job_label(job.rung, [word for word in job.overrides if key_of(word) in varying])
 
 
 def import_report() -> None:
