@@ -38,6 +38,8 @@ def test_the_docs_have_commands() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    if "experiment=search" in commands(page):
+        pytest.importorskip("optuna", reason="needs its extra: pip install -e '.[search]'")
     for name in ("conf", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "train.py", tmp_path)

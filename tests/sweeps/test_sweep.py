@@ -2,6 +2,8 @@
 
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,9 +159,26 @@ def test_every_launcher_runs_the_jobs(launcher: str, plugin: str, tmp_path: Path
 def test_a_search_reports_its_best_trial(tmp_path: Path) -> None:
     if not _installed("hydra_plugins.hydra_optuna_sweeper"):
         pytest.skip("experiment=search needs its extra: pip install -e '.[search]'")
-    done = command("train.py", "experiment=search", "hydra.sweeper.n_trials=2", *SHORT, cwd=tmp_path)
+    words = ("train.py", "experiment=search", *SHORT)
+    done = command(*words, "hydra.sweeper.n_trials=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "outputs" / "search" / "optimization_results.yaml").exists()
+    assert done.stderr == ""
+    search = tmp_path / "outputs" / "search"
+    assert (search / "optimization_results.yaml").exists()
+    assert "2 of 2 trials finished, the best first" in done.stdout
+    first, second = results(search)
+    assert re.fullmatch(r"layernorm-.*n_embd(32|48|64)-n_layer[1-5]-lr0\.0\d{1,5}-max_steps10-.*", first)
+    shutil.rmtree(search / second)  # as if it had been killed before it began
+    before = {path: path.stat().st_mtime_ns for path in (search / first).glob("checkpoints/*.ckpt")}
+    again = command(*words, "hydra.sweeper.n_trials=3", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "3 of 3 trials finished" in again.stdout
+    assert len(results(search)) == 3
+    assert {first, second} < set(results(search))
+    assert {path: path.stat().st_mtime_ns for path in (search / first).glob("checkpoints/*.ckpt")} == before
+    other = command(*words, "optimizer.lr=interval(1e-3,1e-2)", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "holds another search, with optimizer.lr: " in other.stderr
 
 
 def _installed(plugin: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from gptladder.runs.naming import VARYING, job_label, key_of
+from gptladder.runs.naming import current_label
 from gptladder.runs.published import SO_FAR
 from gptladder.system.errors import printable
 
@@ -24,12 +23,10 @@ COLOURS = {"MATCH": "green", SO_FAR: "green", "DRIFT": "yellow"}
 
 def summary(result: dict[str, Any], path: Path) -> RenderableType:
     """The summary of the current job: a panel for a single run, a line for a job of a sweep."""
-    hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
         return summary_panel(result, path)
-    varying = os.environ.get(VARYING, "").split(",")
-    shown = [word for word in hydra.overrides.task if key_of(word) in varying and key_of(word) != "seed"]
-    return summary_line(result, f"{job_label(result['model'], shown):<12} seed {result['seed']}")
+    # In a group, because rich wraps a text that it prints directly.
+    return Group(summary_line(result, f"{current_label(result['model']):<12} seed {result['seed']}"))
 
 
 def summary_line(result: dict[str, Any], label: str) -> Text:

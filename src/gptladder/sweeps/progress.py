@@ -136,7 +136,7 @@ class _Display:
 
     def _print_ended(self, job: WatchedJob) -> None:
         if job.status in ENDED:
-            self.console.print(self.format_line(job.result, job.label))
+            self.console.print(self.format_line(job.result, job.label), soft_wrap=True)
         elif job.status == "failed":
             reason = (str(job.result.get("error") or "").strip().splitlines() or ["no reason recorded"])[-1]
             self.console.print(Text(printable(f"{job.label}   FAILED: {reason}"), "red"), soft_wrap=True)

@@ -8,7 +8,7 @@ from gptladder.runs.configs import flatten
 from gptladder.runs.naming import SHORT_GROUPS
 
 # Top-level keys that describe the launch.
-LAUNCH_KEYS = ("choices", "run_dir", "sweep", "fresh", "plan", "init_from", "hydra", "defaults")
+LAUNCH_KEYS = ("choices", "run_dir", "sweep", "fresh", "plan", "tags", "notes", "init_from", "hydra", "defaults")
 # Choices of groups that say something which no value says. That of `model` is the rung.
 CHOICES = ("ablation", "tokenizer", "optimizer", "scheduler")
 PATH_KEYS = ("path", "cache", "dirpath", "checkpoint", "run_dir")
