@@ -37,10 +37,10 @@ class SweepMLFlowLogger(MLFlowLogger):
         notes: str | None = None,
         **options: Any,
     ) -> None:
-        self._run_name = Path(run_dir).name
+        self._directory = Path(run_dir).name
         sweep = sweep_of(Path(run_dir))
         self._store = (sweep or Path(run_dir)).absolute()
-        texts = {"run_dir": self._run_name, "tags": ",".join(map(str, tags)), "mlflow.note.content": str(notes or "")}
+        texts = {"run_dir": self._directory, "tags": ",".join(map(str, tags)), "mlflow.note.content": str(notes or "")}
         defaults: dict[str, Any] = {
             "experiment_name": sweep.name if sweep else rung,
             "run_name": f"{current_label(rung)} seed {seed}",
@@ -70,7 +70,7 @@ class SweepMLFlowLogger(MLFlowLogger):
         experiment = self._mlflow_client.get_experiment_by_name(self._experiment_name)
         if experiment is None:
             return None
-        query = f"tags.run_dir = '{self._run_name}'"
+        query = f"tags.run_dir = '{self._directory}'"
         runs = self._mlflow_client.search_runs([experiment.experiment_id], query, max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
