@@ -118,6 +118,15 @@ class RunRecord:
         return self.result.get("sample") or ""
 
     @property
+    def step(self) -> int:
+        return int(self.result.get("step") or 0)
+
+    @property
+    def stopped_by(self) -> str:
+        """What ended the run before its last step; empty if nothing did."""
+        return self.result.get("stopped_by") or ""
+
+    @property
     def tags(self) -> list[str]:
         return self.result.get("tags") or []
 
