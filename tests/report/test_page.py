@@ -64,9 +64,7 @@ def test_a_drift_is_explained_where_it_stands(tmp_path: Path) -> None:
     drift = {**{"step": 4999, "train": 2.2, "val": 2.2, "max_abs_diff": 0.03, "verdict": "DRIFT"}, **point}
     run(tmp_path, "multihead", published=drift)
     text, table = page(tmp_path), "\n".join(table_notes(group_runs(load_runs(tmp_path))))
-    sentence = (
-        "DRIFT: at step 3,200, the val estimate differs from the published one by 0.0246; rounding explains 0.0011."
-    )
+    sentence = "At step 3,200, the val estimate differs from the published one by 0.0246; rounding explains 0.0011."
     assert text.count(sentence) == 2  # below the table, and in the section of the row
     assert f"multihead: {sentence}" in table
     assert "MATCH: no estimate differs" in table

@@ -63,7 +63,7 @@ def summary_panel(result: dict[str, Any], path: Path) -> RenderableType:
     if result.get("stopped_by") and result["step"]:
         words.append(["python", "train.py", f"resume={shown}"])
     sample = Sample(printable(result["sample"].strip("\n"))) if result["step"] else None
-    framed = [Text(), sample] if sample is not None and sample.has_known_widths else []
+    framed: list[RenderableType] = [Text(), sample] if sample is not None and sample.has_known_widths else []
     commands = [Text(shlex.join(each), style="cyan", overflow="fold") for each in words]
     body = Group(table, *framed, Text(), *commands)
     panel = Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)
