@@ -46,7 +46,7 @@ def benchmark_encoding(pairs: int) -> Iterator[BenchmarkRow]:
     )
 
 
-# The same with byte-pair encoding, learned from the text that comes with the package. With a second argument the library
+# The same with byte-pair encoding, learned from the text in the package. With a second argument the library
 # alone encodes it, in pieces of a megabyte.
 ENCODE_BPE = """
 import json, sys, time

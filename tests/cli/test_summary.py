@@ -1,10 +1,12 @@
 """The summary at the end of a run: complete, literal, and aligned at every width."""
 
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from gptladder.cli.summary import summary_panel
@@ -90,6 +92,30 @@ def test_a_sample_keeps_its_lines_and_indentation() -> None:
     lines = [line.strip("│ \n") for line in shown().splitlines()]
     assert lines[lines.index("First line.") + 1] == "Second line."
     assert "│    Second line." in shown()
+
+
+def test_what_continues_a_long_line_is_no_line_of_its_own() -> None:
+    words = "to gor gre delay soporvere nowil this frors theresanm; shat is gple and one more line of the verse"
+    lines = [line.strip("│").rstrip() for line in shown(sample=f"Fird:\n{words}\nINUMENO:").splitlines()]
+    first = lines.index("  Fird:") + 1
+    assert lines[first + 1].startswith("  ↳ ")
+    assert f"{lines[first].strip()} {lines[first + 1].strip('↳ ')}" == words
+    assert lines[first + 2] == "  INUMENO:"
+
+
+@pytest.mark.parametrize("sample", ["你好世界" * 40, "日本語 テスト", "caffè — “naïve”"])
+def test_wide_characters_stay_in_the_frame(sample: str) -> None:
+    lines = shown(sample=sample).splitlines()
+    assert {cell_len(line) for line in lines} == {80}
+    assert "".join(re.findall(r"\w", sample)) in "".join(re.findall(r"\w", "".join(lines[1:])))
+
+
+@pytest.mark.parametrize("sample", ["שלום עולם", "مرحبا بالعالم", "e\u0301 e\u0301"])
+def test_a_sample_of_uncertain_width_is_below_the_frame(sample: str) -> None:
+    lines = shown(sample=f"a\n{sample}").splitlines()
+    end = next(number for number, line in enumerate(lines) if line.startswith("╰"))
+    assert {cell_len(line) for line in lines[: end + 1]} == {80}
+    assert [line.rstrip() for line in lines[end + 1 :]] == ["a", sample]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptladder.data import text as text_module
-from gptladder.data.text import Corpus, TextFile, open_corpus, read_text, sha256, tiny_shakespeare
+from gptladder.data.text import (
+    Corpus,
+    TextFile,
+    open_corpus,
+    read_text,
+    sha256,
+    tiny_shakespeare,
+    tiny_shakespeare_corpus,
+)
 from gptladder.system.errors import UserError
 
 
@@ -97,6 +105,13 @@ def test_invalid_utf8_is_reported_at_its_offset_for_every_read_size(monkeypatch:
         monkeypatch.setattr(text_module, "READ_SIZE", size)
         with pytest.raises(UserError, match="byte 0xf0 at offset 21"):
             Corpus.from_files([TextFile("text", lambda: io.BytesIO(content))])
+
+
+def test_a_tokenizer_gets_small_pieces_of_a_large_text() -> None:
+    """It takes some hundred bytes per character while it encodes a piece."""
+    pieces = list(tiny_shakespeare_corpus())
+    assert max(map(len, pieces)) < 1.1 * text_module.PIECE_CHARS
+    assert "".join(pieces) == tiny_shakespeare()
 
 
 def test_a_corpus_without_white_space_is_still_split(monkeypatch: pytest.MonkeyPatch) -> None:

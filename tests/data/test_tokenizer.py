@@ -100,8 +100,13 @@ def test_a_lone_surrogate_is_a_user_error(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("tokenizer", BYTE_LEVEL)
 @given(st.text(alphabet="ab  \n\n\t\r.'s1\u3000\x1c", max_size=60), st.integers(1, 9))
 def test_tokens_of_the_pieces_equal_tokens_of_the_whole_text(tokenizer: Tokenizer, text: str, size: int) -> None:
+    for name in ("READ_SIZE", "PIECE_CHARS"):
+        _assert_same_tokens_in_pieces(tokenizer, text, name, size)
+
+
+def _assert_same_tokens_in_pieces(tokenizer: Tokenizer, text: str, name: str, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module, "READ_SIZE", size)
+        patch.setattr(text_module, name, size)
         pieces = list(text_module.Corpus.from_files([text_module.TextFile("text", lambda: io.BytesIO(text.encode()))]))
     assert "".join(pieces) == text
     assert [token for piece in pieces for token in tokenizer.encode(piece).tolist()] == tokenizer.encode(text).tolist()
@@ -113,6 +118,15 @@ def test_bpe_is_trained_on_the_training_split_only() -> None:
     assert len(tokenizer.encode(" cat")) == 1
     assert len(tokenizer.encode(" dog")) == 4
     assert tokenizer.vocab_size < 300  # there are no more pairs to merge
+
+
+def test_bpe_training_does_not_depend_on_the_size_of_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = []
+    for size in (1_000, text_module.PIECE_CHARS, 10**7):
+        monkeypatch.setattr(text_module, "PIECE_CHARS", size)
+        train, val = text_module.tiny_shakespeare_corpus().split(0.9)
+        learned.append(BPETokenizer.from_text(train, val, vocab_size=400).state_dict())
+    assert learned[0] == learned[1] == learned[2]
 
 
 def test_bpe_training_is_deterministic() -> None:

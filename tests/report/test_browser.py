@@ -274,6 +274,8 @@ def test_hparams_compares_settings_and_losses(browser: Chrome, tensorboard: str,
         heading, *rows = browser.execute_script(SELECT_ALL + TABLE_ROWS) or [[]]
         if not set(columns) <= set(heading):
             return {}
+        metrics = [name for name in heading if name.startswith(("train/", "val/"))]
+        assert metrics == ["val/loss", "val/estimate", "train/estimate", "train/loss"]
         cells = {row[0]: [row[heading.index(column)] for column in columns] for row in rows if row[0]}
         return {run: [float(value) if value else None for value in values] for run, values in cells.items()}
 
@@ -327,6 +329,29 @@ def test_the_page_fits_the_window_and_shows_every_cell(width: int, report: Chrom
         assert_becomes(report, lambda: report.execute_script(script), [[], width, 0])
     finally:
         report.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("width", [1400, 1000, 390])
+def test_the_analysis_fits_the_window_and_shows_every_head_and_the_loss_of_a_token(
+    width: int, browser: Chrome, ladder: Ladder, tmp_path: Path
+) -> None:
+    (run,) = (name for name, result in ladder.results.items() if result["model"] == "layernorm")
+    out = tmp_path / "analysis"
+    done = command("scripts/inspect_run.py", "--run", str(ladder.path / run), "--out", str(out), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.get((out / "analysis.html").as_uri())
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        script = f"return [{OUTSIDE.replace('#table', 'table')}, innerWidth, {overflow}]"
+        assert_becomes(browser, lambda: browser.execute_script(script), [[], width, 0])
+        token = browser.find_elements(By.CSS_SELECTOR, ".tokens i")[3]
+        token.click()
+        shown = browser.execute_script("return getComputedStyle(arguments[0], '::after').content", token)
+        assert "nats after 3 tokens of context" in shown
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_click_in_the_legend_toggles_a_rung(report: Chrome, ladder: Ladder) -> None:

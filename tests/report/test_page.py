@@ -11,6 +11,7 @@ import pytest
 from gptladder.report import write_report
 from gptladder.report.aggregate import group_runs
 from gptladder.report.charts import _spread_out, plot_curves, plot_ladder, to_png
+from gptladder.report.columns import explain_verdict, table_notes
 from gptladder.report.curves import mean_curve, published_curve
 from gptladder.report.load_runs import load_runs
 from gptladder.report.ngram_baseline import NGramBaseline
@@ -42,6 +43,9 @@ def test_texts_from_runs_are_escaped(tmp_path: Path) -> None:
         "command": NASTY,
         "versions": {NASTY: NASTY},
         "description": NASTY,
+        "notes": NASTY,
+        "tags": [NASTY],
+        "stopped_by": NASTY,
         "published": None,
     }
     run(tmp_path / "nasty", "bigram", status="failed", **nasty)
@@ -52,6 +56,43 @@ def test_texts_from_runs_are_escaped(tmp_path: Path) -> None:
         [tag for tag, _ in Elements(page(tmp_path / name)).elements if tag == "script"] for name in ("plain", "nasty")
     ]
     assert scripts[0] == scripts[1]
+
+
+def test_a_drift_is_explained_where_it_stands(tmp_path: Path) -> None:
+    point = {"worst_step": 3200, "worst_split": "val", "worst_abs_diff": 0.0246, "tolerance": 0.0011}
+    run(tmp_path, "bigram")
+    drift = {**{"step": 4999, "train": 2.2, "val": 2.2, "max_abs_diff": 0.03, "verdict": "DRIFT"}, **point}
+    run(tmp_path, "multihead", published=drift)
+    text, table = page(tmp_path), "\n".join(table_notes(group_runs(load_runs(tmp_path))))
+    sentence = "At step 3,200, the val estimate differs from the published one by 0.0246; rounding explains 0.0011."
+    assert text.count(sentence) == 2  # below the table, and in the section of the row
+    assert f"multihead: {sentence}" in table
+    assert "MATCH: no estimate differs" in table
+
+
+def test_a_shortened_run_says_up_to_which_step_it_was_compared(tmp_path: Path) -> None:
+    so_far = {"step": 600, "last_step": 4999, "train": 2.2, "val": 2.2, "max_abs_diff": 0.0}
+    run(tmp_path, "multihead", published={**so_far, "verdict": "matches so far"}, status="stopped", step=700,
+        stopped_by="a time limit")  # fmt: skip
+    sentence = "Stopped at step 700: a time limit. Compared up to step 600 of 4,999, where the run ends."
+    assert page(tmp_path).count(sentence) == 2
+
+
+def test_a_run_that_matches_needs_no_explanation(tmp_path: Path) -> None:
+    run(tmp_path, "bigram")
+    assert [explain_verdict(row) for row in group_runs(load_runs(tmp_path))] == [""]
+
+
+def test_keys_that_only_one_row_has_are_folded_and_none_is_called_absent(tmp_path: Path) -> None:
+    for rung, keys in (("bigram", "{size: 1, old: 7}"), ("multihead", "{size: 2, n_head: 4}")):
+        (run(tmp_path, rung) / ".hydra/config.yaml").write_text(f"model: {keys}\n")
+    text = page(tmp_path)
+    assert "absent" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    folded = re.findall(r"<details><summary[^>]*>(\d+ keys [\w ]+)</summary>\s*<table>(.*?)</table>", text, re.DOTALL)
+    assert [(title, re.findall(r"<code>(.*?)</code>", table)) for title, table in folded] == [
+        ("1 keys that only this row has", ["model.n_head"]),
+        ("1 keys that this row does not have", ["model.old"]),
+    ]
 
 
 def test_the_page_forbids_and_needs_no_network(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.configs import ROOT
+from gptladder.cli.command_line import CommandLine
+from helpers.configs import CONF, ROOT
 
 PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if "```console" in path.read_text())
 
@@ -19,7 +20,7 @@ set -euo pipefail
 python() {
     case "$*" in
         *resume=* | *debug=* | *experiment=lr_find* | *plan=true*) command python "$@" ;;
-        *runs/first*) exec python "$@" trainer.max_steps=3000 ;;  # in the background, until it is interrupted
+        *outputs/first*) exec python "$@" trainer.max_steps=3000 ;;  # in the background, until it is interrupted
         train.py*) command python "$@" debug=fast ;;
         *) command python "$@" ;;
     esac
@@ -35,9 +36,28 @@ def test_the_docs_have_commands() -> None:
     assert len(PAGES) >= 5
 
 
+def test_the_experiment_file_in_the_docs_is_a_sweep(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "sweeps.md").read_text()
+    found = re.search(r"cat > conf/(experiment/\w+\.yaml) <<'YAML'\n(.*?)^YAML$", page, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    path = tmp_path / found[1]
+    path.parent.mkdir()
+    path.write_text(found[2])
+    line = CommandLine(["--config-dir", str(tmp_path), f"experiment={path.stem}"], CONF)
+    line.check_settings()
+    config = line.compose()
+    assert line.is_sweep
+    assert "--multirun" in line.sweep_arguments()
+    assert (config.sweep, list(config.tags)) == ("my_rates", ["rates"])
+    assert config.hydra.runtime.choices["hydra/launcher"] == "joblib"
+    assert dict(config.hydra.sweeper.params) == {"model": "bigram,multihead", "optimizer.lr": "1e-3,3e-3,1e-2"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    if "experiment=search" in commands(page):
+        pytest.importorskip("optuna", reason="needs its extra: pip install -e '.[search]'")
     for name in ("conf", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "train.py", tmp_path)

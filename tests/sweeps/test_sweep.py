@@ -2,6 +2,8 @@
 
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gptladder.sweeps.dry_run import seconds_side_by_side
 from gptladder.system.units import format_duration
 from helpers.configs import ROOT, command
 from helpers.sweeps import results, table
@@ -156,9 +159,26 @@ def test_every_launcher_runs_the_jobs(launcher: str, plugin: str, tmp_path: Path
 def test_a_search_reports_its_best_trial(tmp_path: Path) -> None:
     if not _installed("hydra_plugins.hydra_optuna_sweeper"):
         pytest.skip("experiment=search needs its extra: pip install -e '.[search]'")
-    done = command("train.py", "experiment=search", "hydra.sweeper.n_trials=2", *SHORT, cwd=tmp_path)
+    words = ("train.py", "experiment=search", *SHORT)
+    done = command(*words, "hydra.sweeper.n_trials=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "outputs" / "search" / "optimization_results.yaml").exists()
+    assert done.stderr == ""
+    search = tmp_path / "outputs" / "search"
+    assert (search / "optimization_results.yaml").exists()
+    assert "2 of 2 trials finished, the best first" in done.stdout
+    first, second = results(search)
+    assert re.fullmatch(r"layernorm-.*n_embd(32|48|64)-n_layer[1-5]-lr0\.0\d{1,5}-max_steps10-.*", first)
+    shutil.rmtree(search / second)  # as if it had been killed before it began
+    before = {path: path.stat().st_mtime_ns for path in (search / first).glob("checkpoints/*.ckpt")}
+    again = command(*words, "hydra.sweeper.n_trials=3", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "3 of 3 trials finished" in again.stdout
+    assert len(results(search)) == 3
+    assert {first, second} < set(results(search))
+    assert {path: path.stat().st_mtime_ns for path in (search / first).glob("checkpoints/*.ckpt")} == before
+    other = command(*words, "optimizer.lr=interval(1e-3,1e-2)", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "holds another search, with optimizer.lr: " in other.stderr
 
 
 def _installed(plugin: str) -> bool:
@@ -174,3 +194,35 @@ def _installed(plugin: str) -> bool:
 )
 def test_a_duration_is_written_as_people_say_it(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("times", "n_workers", "together"),
+    [([1, 2, 3], 1, 6), ([1, 2, 3], 2, 3), ([2, 2, 2], 2, 4), ([1, 1, 9], 2, 9), ([5], 4, 5), ([], 2, 0)],
+)
+def test_jobs_side_by_side_take_as_long_as_their_busiest_worker(
+    times: list[float], n_workers: int, together: float
+) -> None:
+    assert seconds_side_by_side(times, n_workers=n_workers) == together
+
+
+def test_a_dry_run_prints_each_job_when_it_is_timed_and_all_numbers(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "-m", "model=bigram,embedding", "seed=1,2", "plan=true"],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "40"},  # a narrow terminal cuts no number
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines, alive = [], []
+        for line in process.stdout:
+            lines.append(line.split())
+            alive.append(process.poll() is None)
+    assert process.returncode == 0
+    assert lines[:2] == [["4", "jobs,", "nothing", "trained"], ["parameters", "steps", "time", "job"]]
+    assert all(alive[:3])
+    assert [(*line[:2], *line[-3:]) for line in lines[2:6]] == [
+        ("4,225", "2,999", rung, "seed", seed) for rung in ("bigram", "embedding") for seed in "12"
+    ]
+    assert lines[6][-4:] == ["total,", "one", "after", "another"]

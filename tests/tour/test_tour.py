@@ -1,5 +1,7 @@
 """The tour prints the numbers of the notebooks, computed with the package's own parts."""
 
+import inspect
+import io
 import re
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from torch import nn
 
 from gptladder.runs.published import published
@@ -27,7 +30,7 @@ from gptladder.tour import (
     scaling,
     select_chapters,
 )
-from gptladder.tour.chapters import CHAPTERS
+from gptladder.tour.chapters import CHAPTERS, Chapter
 from gptladder.tour.dataset import load_dataset
 from helpers.configs import CONF, ROOT, RUNGS, assert_refused, command, ran
 
@@ -338,6 +341,39 @@ def test_every_chapter_saves_valid_plots_and_names_them(full_tour: tuple[Path, s
             image.load()
             assert image.format == "PNG"
             assert len(image.convert("RGB").getcolors(image.width * image.height) or []) > 10  # it is not blank
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.name)
+def test_a_chapter_shows_code_that_it_ran_and_names_the_axes_of_its_plots(
+    chapter: Chapter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bigram, "STEPS", 2 * bigram.PRINT_INTERVAL // 1_000)
+    monkeypatch.setattr(bigram, "PRINT_INTERVAL", 1)
+    ran_code, shown, figures = set(), [], []
+    printed = io.StringIO()
+    console = TourConsole(conf=CONF, save=tmp_path, console=Console(file=printed, width=200))
+    print_code = console.code
+    monkeypatch.setattr(console, "code", lambda *functions: (shown.extend(functions), print_code(*functions)))
+    monkeypatch.setattr(console, "save_plot", lambda name, draw: figures.append(draw()))
+    sys.setprofile(lambda frame, event, argument: ran_code.add(frame.f_code) if event == "call" else None)
+    try:
+        run_tour([chapter], console)
+    finally:
+        sys.setprofile(None)
+    assert shown
+    for function in shown:
+        code = inspect.unwrap(function).__code__
+        assert code in ran_code, function
+        place = f"{Path(code.co_filename).relative_to(ROOT)}:{code.co_firstlineno}  {function.__qualname__}"
+        assert place in printed.getvalue()
+        last_line = inspect.getsource(function).rstrip().splitlines()[-1]
+        assert last_line.strip() in printed.getvalue()
+        docstring = inspect.getdoc(function)
+        assert docstring is None or docstring.splitlines()[0] not in printed.getvalue()
+    assert figures
+    for axes in (axes for figure in figures for axes in figure.axes):
+        assert axes.get_xlabel()
+        assert axes.get_ylabel()
 
 
 def test_without_save_no_file_is_written(

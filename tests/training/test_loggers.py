@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import metadata
 
+from gptladder.runs.naming import VARYING
+from gptladder.training.hparams_tab import columns
+from gptladder.training.hyperparameters import CHOICES, hyperparameters
 from gptladder.training.loggers import ResumableCSVLogger, ResumableTensorBoardLogger
-from helpers.configs import trained
+from helpers.configs import CONF, composed, trained
 from helpers.runs import killed_at
 
 SHORT = (
@@ -160,7 +164,7 @@ def test_train_and_val_of_one_quantity_share_a_chart(run_dir: Path) -> None:
     }
 
 
-def test_hyperparameters_are_shown_without_an_experiment_summary(run_dir: Path) -> None:
+def test_hyperparameters_are_shown(run_dir: Path) -> None:
     summary = events(run_dir).summary_metadata
     content = summary[metadata.SESSION_START_INFO_TAG].plugin_data.content
     shown = metadata.parse_session_start_info_plugin_data(content).hparams
@@ -175,8 +179,46 @@ def test_hyperparameters_are_shown_without_an_experiment_summary(run_dir: Path) 
     assert shown["weight_decay"].number_value == 0.01
     assert shown["hardware.precision"].string_value == "32-true"
     assert not any("_target_" in name or "dir" in name or "path" in name.split(".") for name in shown)
-    assert metadata.EXPERIMENT_TAG not in summary
     assert "hp_metric" not in events(run_dir).Tags()["scalars"]
+
+
+def test_the_exact_loss_is_the_first_metric_of_hparams_and_lr_appears_once(run_dir: Path) -> None:
+    content = events(run_dir).summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
+    shown = metadata.parse_experiment_plugin_data(content)
+    metrics = [metric.name.tag for metric in shown.metric_infos]
+    assert metrics == ["val/loss", "val/estimate", "train/estimate", "train/loss"]
+    names = [column.name for column in shown.hparam_infos]
+    assert [name for name in (*names, *metrics) if name.rpartition("/")[2] in ("lr", "rung_lr")] == ["lr"]
+
+
+def test_the_hparams_that_vary_in_a_sweep_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(varying: str) -> set[str]:
+        monkeypatch.setenv(VARYING, varying)
+        (value,) = columns({"seed": 1, "lr": 1e-3}).value
+        shown = metadata.parse_experiment_plugin_data(value.metadata.plugin_data.content)
+        return {column.name for column in shown.hparam_infos if column.differs}
+
+    assert first("") == {"rung", "lr", "seed", "n_layer", "n_embd"}
+    assert first("optimizer.lr,scheduler.warmup_steps,tokenizer,ablation,model,hydra.sweep.subdir") == {
+        "lr", "scheduler.warmup_steps", "tokenizer", "ablation", "rung",
+    }  # fmt: skip
+
+
+def test_one_run_describes_the_hparams_of_every_config() -> None:
+    """TensorBoard reads the description of one run for all."""
+
+    def shown(*words: str) -> dict[str, Any]:
+        config = OmegaConf.to_container(composed(*words, "run_dir=x"), resolve=True)
+        assert isinstance(config, dict)
+        return hyperparameters({**config, "choices": dict.fromkeys(CHOICES, "none")})
+
+    (value,) = columns(shown("model=bigram")).value
+    described = metadata.parse_experiment_plugin_data(value.metadata.plugin_data.content)
+    columns_of_bigram = {column.name for column in described.hparam_infos}
+    for group in ("model", "optimizer", "scheduler", "tokenizer", "experiment"):
+        for path in (CONF / group).glob("*.yaml"):
+            if path.stem != "search":  # which needs Optuna
+                assert set(shown(f"{group}={path.stem}")) <= columns_of_bigram, path
 
 
 def test_an_event_file_is_closed_with_its_logger(tmp_path: Path) -> None:

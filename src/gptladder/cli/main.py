@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,13 +102,26 @@ def exit_on_user_error(train: Callable[[Any], Result]) -> Callable[[Any], Result
 
         replace_unencodable()  # in a worker of a launcher too
         try:
-            return train(cfg)
+            with _watch_parent():
+                return train(cfg)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.RUN:
                 _exit_if_user_error(error, CONF)
             raise
 
     return train_or_exit
+
+
+def _watch_parent() -> AbstractContextManager[None]:
+    """In a worker that joblib started for this command: end with the command."""
+    from hydra.core.hydra_config import HydraConfig
+
+    parent = int(os.environ.get(PARENT, os.getpid()))
+    if parent == os.getpid() or HydraConfig.get().runtime.choices["hydra/launcher"] != "joblib":
+        return nullcontext()
+    from gptladder.sweeps.workers import end_with_parent
+
+    return end_with_parent(parent)
 
 
 @contextmanager

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shlex
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from gptladder.runs.naming import VARYING, job_label, key_of
+from gptladder.runs.naming import current_label
 from gptladder.runs.published import SO_FAR
 from gptladder.system.errors import printable
 
@@ -24,21 +25,19 @@ COLOURS = {"MATCH": "green", SO_FAR: "green", "DRIFT": "yellow"}
 
 def summary(result: dict[str, Any], path: Path) -> RenderableType:
     """The summary of the current job: a panel for a single run, a line for a job of a sweep."""
-    hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
         return summary_panel(result, path)
-    varying = os.environ.get(VARYING, "").split(",")
-    shown = [word for word in hydra.overrides.task if key_of(word) in varying and key_of(word) != "seed"]
-    return summary_line(result, job_label(result["model"], shown))
+    # In a group, because rich wraps a text that it prints directly.
+    return Group(summary_line(result, f"{current_label(result['model']):<12} seed {result['seed']}"))
 
 
 def summary_line(result: dict[str, Any], label: str) -> Text:
-    """A run in one line: ``multihead-lr0.01 seed 1337   train 2.2440   val 2.2609   14.2 s   MATCH``."""
+    """A run in one line: its label, then ``   train 2.2440   val 2.2609   14.2 s   MATCH``."""
     verdict = (result["published"] or {}).get("verdict", "")
     ending = f"stopped at step {result['step']:,}" if result.get("stopped_by") else verdict
     return Text.assemble(
-        (f"{label:<12}", "bold"),
-        f" seed {result['seed']}   ",
+        (label, "bold"),
+        "   ",
         _losses(result["train_estimate"], result["val_estimate"]),
         f"   {result['wall_seconds']:.1f} s   ",
         (ending, COLOURS.get(ending, "")),
@@ -47,8 +46,11 @@ def summary_line(result: dict[str, Any], label: str) -> Text:
     )
 
 
-def summary_panel(result: dict[str, Any], path: Path) -> Panel:
-    """The results of a run, the published ones, a text sample, and the command that shows its curves."""
+def summary_panel(result: dict[str, Any], path: Path) -> RenderableType:
+    """The results of a run, the published ones, a text sample, and the commands that show more of it.
+
+    A sample whose width on the screen is not certain comes below the frame, which it could break.
+    """
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
@@ -60,10 +62,40 @@ def summary_panel(result: dict[str, Any], path: Path) -> Panel:
         words += [["python", f"scripts/{name}.py", "--run", str(shown)] for name in ("generate", "inspect_run")]
     if result.get("stopped_by") and result["step"]:
         words.append(["python", "train.py", f"resume={shown}"])
+    sample = Sample(printable(result["sample"].strip("\n"))) if result["step"] else None
+    framed: list[RenderableType] = [Text(), sample] if sample is not None and sample.has_known_widths else []
     commands = [Text(shlex.join(each), style="cyan", overflow="fold") for each in words]
-    sample = [Text(), Text(printable(result["sample"].strip("\n")), style="italic")] if result["step"] else []
-    body = Group(table, *sample, Text(), *commands)
-    return Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)
+    body = Group(table, *framed, Text(), *commands)
+    panel = Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)
+    return panel if framed or sample is None else Group(panel, sample)
+
+
+class Sample:
+    """Generated text whose lines stay apart: what continues a line that is too long begins with an arrow."""
+
+    ARROW = "↳ "
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @property
+    def has_known_widths(self) -> bool:
+        """Whether every terminal shows the text from left to right, and each character as wide as the next one does."""
+        return not any(
+            unicodedata.bidirectional(char) in ("R", "AL", "AN") or unicodedata.category(char)[0] in "MC"
+            for char in self.text.replace("\n", "")
+        )
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(options.max_width - len(self.ARROW), 1)
+        for line in self.text.split("\n"):
+            if cell_len(line) <= options.max_width:
+                yield Text(line, style="italic", no_wrap=True)
+                continue
+            first, *others = Text(line, style="italic").wrap(console, width)
+            yield first
+            for part in others:
+                yield Text.assemble((self.ARROW, "dim"), part)
 
 
 def _rows(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:

@@ -17,6 +17,7 @@ from typing import IO, Self
 from gptladder.system.errors import UserError
 
 READ_SIZE = 2**20  # bytes per read: a megabyte stays in the processor's cache while it is decoded, hashed and encoded
+PIECE_CHARS = 2**16  # tokenizers take some hundred bytes per character while they encode
 MAX_PIECE_CHARS = 2**22  # characters: a text with no white space in that many is split anywhere
 
 MAX_PIPE_BYTES = 2**31
@@ -72,8 +73,8 @@ class TextFile:
 class Corpus:
     """One or several text files joined as ``cat`` would join them, or a part of them.
 
-    Iterating yields pieces of about a megabyte. Each piece ends before white space, where no token of our tokenizers
-    continues, so that the tokens of the pieces are the tokens of the whole corpus.
+    Iterating yields pieces of about ``PIECE_CHARS`` characters. Each piece ends before white space, where no token of
+    our tokenizers continues, so that the tokens of the pieces are the tokens of the whole corpus.
 
     Attributes:
         files: in their order.
@@ -105,8 +106,9 @@ class Corpus:
 
     def __iter__(self) -> Iterator[str]:
         carry = ""  # what follows the last split point
-        for chunk in self.chunks():
-            carry += chunk
+        slices = (chunk[i : i + PIECE_CHARS] for chunk in self.chunks() for i in range(0, len(chunk), PIECE_CHARS))
+        for part in slices:
+            carry += part
             end = _last_split_point(carry)
             if end or len(carry) > MAX_PIECE_CHARS:
                 end = end or len(carry)

@@ -113,6 +113,16 @@ class Row:
         return f"{self.description} ({' '.join(settings)})" if settings else self.description
 
     @property
+    def tags(self) -> list[str]:
+        """The tags of the runs, each once."""
+        return list(dict.fromkeys(tag for run in self.runs for tag in run.tags))
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes of the runs, each once."""
+        return list(dict.fromkeys(run.notes for run in self.runs if run.notes))
+
+    @property
     def sample(self) -> str:
         """The sample of the first run that has one."""
         return next((run.sample for run in self.representative if run.sample), "")

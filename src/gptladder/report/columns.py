@@ -9,6 +9,7 @@ from typing import Literal
 from gptladder.report.aggregate import Row, has_several_tokenizers, shared_settings
 from gptladder.report.ngram_baseline import NGramLoss
 from gptladder.report.statistics import PairedDifference
+from gptladder.runs.published import SO_FAR
 
 MISSING = "—"
 MINUS = "\u2212"
@@ -80,6 +81,25 @@ def format_p(p: float | None) -> str:
     return "=—" if p is None else "<0.001" if p < 0.001 else f"={p:.3f}"
 
 
+def explain_verdict(row: Row) -> str:
+    """What a DRIFT is, and up to which step a shortened run was compared; empty where nothing needs to be said."""
+    point = row.worst_point
+    stopped = [f"Stopped at step {run.step:,}: {run.stopped_by}." for run in row.ended if run.stopped_by]
+    if point is None or not row.verdicts & {"DRIFT", SO_FAR}:
+        return " ".join(dict.fromkeys(stopped))
+    if "DRIFT" in row.verdicts:
+        where = f"step {point.get('worst_step', point.get('step', 0)):,}"
+        split = f"the {point['worst_split']} estimate" if point.get("worst_split") else "an estimate"
+        difference = point.get("worst_abs_diff", point["max_abs_diff"])
+        allowed = f"{point['tolerance']:.4f}" if "tolerance" in point else "less"
+        return (
+            f"At {where}, {split} differs from the published one by {difference:.4f}; rounding explains "
+            f"{allowed}. The code, a setting or the text differs."
+        )
+    length = f" of {point['last_step']:,}" if point.get("last_step") else ""
+    return " ".join(dict.fromkeys([*stopped, f"Compared up to step {point['step']:,}{length}, where the run ends."]))
+
+
 COLUMNS = (
     Column("rung", lambda row: row.label, is_text=True, min_width=12),
     Column("what changed", lambda row: row.what_changed or MISSING, is_text=True, min_width=28, drop_priority=2),
@@ -120,6 +140,15 @@ def baseline_cell(column: Column, baseline: NGramLoss) -> str:
     return cells.get(column.heading, MISSING)
 
 
+def _explain_verdicts(rows: list[Row]) -> list[str]:
+    """A sentence for each DRIFT, and for each length of shortened runs."""
+    sentences: dict[str, list[str]] = {}
+    for row in rows:
+        if sentence := explain_verdict(row):
+            sentences.setdefault(sentence, []).append(row.label)
+    return [f"{', '.join(labels)}: {sentence}" for sentence, labels in sentences.items()]
+
+
 def table_notes(rows: list[Row]) -> list[str]:
     """What a reader must know about the numbers of a table."""
     shared = shared_settings(rows)
@@ -131,9 +160,11 @@ def table_notes(rows: list[Row]) -> list[str]:
         "equally long.": has_several_tokenizers(rows),
         "Estimates: mean ± standard deviation over seeds. Exact val loss and bits/char: mean ± half the 95 % "
         "confidence interval (Student's t).": has_seeds,
-        "Largest difference from the published curve ≤ what rounding explains at that point.": any(
+        "MATCH: no estimate differs from the published one by more than half of its last digit and what rounding "
+        "explains at that step. Largest difference ≤ what rounding explains there.": any(
             row.worst_point for row in rows
         ),
+        **dict.fromkeys(_explain_verdicts(rows), True),
         "To the rung below: the difference of the exact val loss, paired by seed, ± half the 95 % confidence interval "
         "(Student's t); within noise: the interval contains zero.": n_tests > 0,
         f"p-values are corrected for {n_tests} comparisons (Holm).": n_tests > 1,

@@ -15,11 +15,19 @@ ABSENT = "absent"
 
 @dataclass(frozen=True)
 class Change:
-    """One key with its value before and after, as text."""
+    """One key with its value before and after, as text; ``ABSENT`` where a config has no such key."""
 
     key: str
     before: str
     after: str
+
+    @property
+    def is_new(self) -> bool:
+        return self.before == ABSENT
+
+    @property
+    def is_gone(self) -> bool:
+        return self.after == ABSENT
 
 
 def config_diff(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:

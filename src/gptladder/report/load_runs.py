@@ -36,7 +36,7 @@ NUMBERS = (
     "wall_seconds", "tokens_per_second",
 )  # fmt: skip
 CURVE_METRICS = ("train_estimate", "val_estimate", "val_loss")
-TEXTS = ("model", "error", "stopped_by", "sample", "command", "config_hash", "description")
+TEXTS = ("model", "error", "stopped_by", "sample", "command", "config_hash", "description", "notes")
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,23 @@ class RunRecord:
     def sample(self) -> str:
         return self.result.get("sample") or ""
 
+    @property
+    def step(self) -> int:
+        return int(self.result.get("step") or 0)
+
+    @property
+    def stopped_by(self) -> str:
+        """What ended the run before its last step; empty if nothing did."""
+        return self.result.get("stopped_by") or ""
+
+    @property
+    def tags(self) -> list[str]:
+        return self.result.get("tags") or []
+
+    @property
+    def notes(self) -> str:
+        return self.result.get("notes") or ""
+
     def number(self, key: str) -> float | None:
         return self.result.get(key)
 
@@ -186,6 +203,9 @@ def _check_result(result: Any) -> None:
     _check_types(result, NUMBERS, int | float | None)
     _check_types(result, TEXTS, str | None)
     _check_types(result, ("seed",), int | str | None)
+    tags = result.get("tags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError(f"tags is {tags!r:.40}")
     for point in curve:
         _check_types(point, ("step",), int)
         if not 0 <= point["step"] < MAX_STEP:

@@ -10,7 +10,7 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from gptladder.report.aggregate import Row
 from gptladder.report.attention import attention_images
-from gptladder.report.columns import COLUMNS, baseline_cell, table_notes
+from gptladder.report.columns import COLUMNS, baseline_cell, explain_verdict, table_notes
 from gptladder.report.curves import NATS, mean_curve, published_curve, scales_and_unit
 from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.palette import palette
@@ -27,6 +27,7 @@ def render_page(rows: list[Row], baseline: NGramBaseline, *, title: str) -> str:
         columns=COLUMNS,
         colors=dict(zip((row.label for row in rows), palette(len(rows)), strict=True)),
         baseline_cell=baseline_cell,
+        explain_verdict=explain_verdict,
         notes=[*table_notes(rows), baseline.note],
         attention=attention_images(rows),
         metrics=CHART_METRICS,

@@ -33,7 +33,7 @@ MAX_LR = 3e38  # float32 holds no more
 LEARNING_RATES = ("rung_lr", "optimizer.lr")
 
 # Keys that take more than ``conf/`` shows: Lightning's words for devices.
-UNCHECKED = {"hardware.devices"}
+UNCHECKED = {"hardware.devices", "tags"}
 
 # The numbers that a key takes: a lower and an upper bound, both included.
 RANGES = {
@@ -94,6 +94,11 @@ def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
         ):
             continue
         raise UserError(f"{key}={value} must be {_describe(known)}")
+    tags, notes = config.get("tags") or [], config.get("notes")
+    if not _is_open(tags) and not (isinstance(tags, list) and all(isinstance(tag, str | int) for tag in tags)):
+        raise UserError(f"tags={tags} must be a list of words: tags=[{tags if isinstance(tags, str) else 'baseline'}]")
+    if not isinstance(notes, str | int | float | None):
+        raise UserError(f"notes={notes} must be a text")
     seed = config.get("seed")
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise UserError(f"seed={seed} must be an integer in [0, 2**63)")

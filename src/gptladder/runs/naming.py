@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.types import RunMode
 
 # Groups whose keys are unambiguous by their last part alone, which a test checks.
 SHORT_GROUPS = ("model", "data", "optimizer", "trainer")
 
 # Keys that describe the launch, not the job; the rung comes first in a name anyway.
-LAUNCH_KEYS = ("model", "sweep", "experiment", "launcher", "fresh", "plan")
+LAUNCH_KEYS = ("model", "sweep", "experiment", "launcher", "fresh", "plan", "tags", "notes")
 
 
 # The environment variable with the keys that differ among the jobs of a sweep, by which their workers are told apart.
@@ -49,6 +52,16 @@ def job_label(rung: str, overrides: Sequence[str]) -> str:
     settings = sorted(override.lstrip("+~").partition("=")[::2] for override in overrides)
     shown = [(key.rpartition(".")[2], _shorten_paths(value)) for key, value in settings if key not in LAUNCH_KEYS]
     return "-".join([rung, *(_format_override(key, value) for key, value in shown)])
+
+
+def current_label(rung: str) -> str:
+    """The label of the run in this process: with what varies in its sweep, without its seed."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra is None or hydra.mode != RunMode.MULTIRUN:
+        return rung
+    varying = os.environ.get(VARYING, "").split(",")
+    shown = [word for word in hydra.overrides.task if key_of(word) in varying and key_of(word) != "seed"]
+    return job_label(rung, shown)
 
 
 def quote_override(value: str) -> str:

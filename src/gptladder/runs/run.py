@@ -27,6 +27,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "config_hash": (str, type(None)),
     "wall_seconds": (int, float, type(None)),
     "curve": (list, type(None)),
+    "tags": (list, type(None)),
     "versions": (dict, type(None)),
     "step": (int, type(None)),
 }

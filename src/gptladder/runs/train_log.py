@@ -10,13 +10,21 @@ import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from threading import RLock
 from typing import Any, TextIO, cast
+
+from hydra.core.hydra_config import HydraConfig
 
 from gptladder.runs.run import Run, is_first_process
 from gptladder.system.errors import find_user_error
 
 FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
+
+# The environment variable that says that the process of a sweep reports on this job: lines of several jobs that write
+# to one terminal would not say whose they are, so what this one prints is in its log alone.
+REPORTED = "GPTLADDER_REPORTED"
+SHARED_TERMINAL = ("joblib", "ray")  # launchers whose jobs print to the terminal of the sweep
 
 # Line ends, control sequences (colours, cursor), links, and text.
 _TOKENS = re.compile(r"\n|\r|\x1b\[([0-9;?]*)([A-Za-z])|\x1b\].*?(?:\x07|\x1b\\)|[^\n\r\x1b]+|\x1b")
@@ -26,6 +34,8 @@ _TOKENS = re.compile(r"\n|\r|\x1b\[([0-9;?]*)([A-Za-z])|\x1b\].*?(?:\x07|\x1b\\)
 def log_output(run: Run) -> Iterator[None]:
     """Copy what the body prints, warns and logs to ``train.log`` of a run; a resumed run appends.
 
+    In a job of a sweep on which another process reports, the terminal shows none of it.
+
     Args:
         run: the log stays in memory until it has started, so that a run that is refused leaves its directory as it was.
     """
@@ -34,7 +44,7 @@ def log_output(run: Run) -> Iterator[None]:
         return
     log = _TrainLog(run)
     try:
-        with _copy_streams(log), _copy_records(log):
+        with _copy_streams(log, hidden=_is_reported()), _copy_records(log):
             yield
     except Exception as error:  # the command prints it later
         user_error = find_user_error(error)
@@ -87,14 +97,25 @@ class _TrainLog:
             return line
 
 
+def _is_reported() -> bool:
+    if REPORTED not in os.environ or not HydraConfig.initialized():
+        return False
+    return HydraConfig.get().runtime.choices.get("hydra/launcher") in SHARED_TERMINAL
+
+
+@cache
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w")  # noqa: PTH123 - as long as the process: a handler may keep it
+
+
 @contextmanager
-def _copy_streams(log: _TrainLog) -> Iterator[None]:
-    """Copy stdout and stderr, also of log handlers that write to them."""
+def _copy_streams(log: _TrainLog, *, hidden: bool) -> Iterator[None]:
+    """Copy stdout and stderr, also of log handlers that write to them; hidden, they are only in the log."""
     before = sys.stdout, sys.stderr
-    copies = _Copy(log, sys.stdout), _Copy(log, sys.stderr)
-    sys.stdout, sys.stderr = cast(TextIO, copies[0]), cast(TextIO, copies[1])
+    out, err = copies = tuple(_Copy(log, _nowhere() if hidden else stream) for stream in before)
+    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
     try:
-        with _redirect_handlers(dict(zip(before, copies, strict=True))):
+        with _redirect_handlers({**dict(zip(before, copies, strict=True)), **({_nowhere(): err} if hidden else {})}):
             yield
     finally:
         sys.stdout, sys.stderr = before

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from gptladder.model.gpt import count_parameters
 from gptladder.model.loss import next_token_loss
 from gptladder.runs.run import Run
-from gptladder.sweeps.jobs import Job
+from gptladder.sweeps.jobs import Job, label_jobs
 from gptladder.system.errors import SweepError, UserError, first_line
 from gptladder.system.units import format_duration
 from gptladder.training.build import build_datamodule, build_module, build_trainer
@@ -33,7 +33,7 @@ class CostEstimate(NamedTuple):
 
 
 def print_dry_run(jobs: list[Job], *, n_workers: int) -> None:
-    """Build every job, print what each will cost, and train none.
+    """Build every job, print what it will cost as soon as that is known, and train none.
 
     Args:
         n_workers: how many jobs the launcher runs side by side.
@@ -42,28 +42,42 @@ def print_dry_run(jobs: list[Job], *, n_workers: int) -> None:
         SweepError: lists every job that has an error.
     """
     console = Console()
-    table = Table(title=f"{len(jobs)} jobs, nothing trained")
-    for name in ("job", "parameters", "steps", "time"):
-        table.add_column(name, justify="left" if name == "job" else "right")
+    labels = label_jobs(jobs)
+    console.print(f"{len(jobs)} job{'s'[: len(jobs) != 1]}, nothing trained", highlight=False)
+    _print_row(console, "parameters", "steps", "time", "job", style="dim")
     errors, times = [], []
-    for number, job in enumerate(jobs, start=1):
-        with console.status(f"job {number} of {len(jobs)}: {escape(job.directory.name)}"):
+    for number, (job, label) in enumerate(zip(jobs, labels, strict=True), start=1):
+        with console.status(f"job {number} of {len(jobs)}: {escape(label)}"):
             try:
                 params, steps, seconds = estimate_cost(job)
             except Exception as error:
-                errors.append(f"  {job.directory.name}: {_root_cause(error)}")
-                table.add_row(Text(job.directory.name), "", "", "ERROR", style="red")
+                errors.append(f"  {label}: {_root_cause(error)}")
+                _print_row(console, "", "", "ERROR", label, style="red")
                 continue
         times.append(seconds)
-        table.add_row(Text(job.directory.name), f"{params:,}", f"{steps:,}", format_duration(seconds))
-    table.add_section()
-    table.add_row("total, one after another", "", "", format_duration(sum(times)))
+        _print_row(console, f"{params:,}", f"{steps:,}", format_duration(seconds), label)
+    _print_row(console, "", "", format_duration(sum(times)), "in total, one after another", style="bold")
     if n_workers > 1 and len(times) > 1:
-        together = max(*times, sum(times) / n_workers)
-        table.add_row(f"total, {n_workers} side by side", "", "", format_duration(together))
-    console.print(table)
+        together = format_duration(seconds_side_by_side(times, n_workers=n_workers))
+        _print_row(console, "", "", together, f"in total, {n_workers} side by side", style="bold")
     if errors:
         raise SweepError(f"{len(errors)} of {len(jobs)} jobs have an error:\n" + "\n".join(errors))
+
+
+def _print_row(console: Console, params: str, steps: str, time: str, job: str, style: str = "") -> None:
+    """The name comes last: however long it is, no number is cut."""
+    console.print(Text(f"{params:>12}  {steps:>9}  {time:>12}   {job}", style), soft_wrap=True)
+
+
+def seconds_side_by_side(times: list[float], *, n_workers: int) -> float:
+    """How long jobs take of which ``n_workers`` run at the same time, each as soon as a worker is free.
+
+    As in a sweep, the last job is started first.
+    """
+    busy_until = [0.0] * n_workers
+    for seconds in reversed(times):
+        busy_until[busy_until.index(min(busy_until))] += seconds
+    return max(busy_until)
 
 
 def estimate_cost(job: Job) -> CostEstimate:
@@ -77,9 +91,10 @@ def estimate_cost(job: Job) -> CostEstimate:
     module = build_module(cfg, data)
     build_trainer(cfg, module, data, Run(job.directory))
     x, y = next(data.train_batches())
-    shape = tuple(module(x).shape)
-    if shape != (*x.shape, data.tokenizer.vocab_size):
-        raise UserError(f"model={cfg.rung} gives logits of shape {shape} for a batch of {tuple(x.shape)}")
+    shapes = []
+    evaluation = _seconds(lambda: shapes.append(tuple(module(x).shape)), no_grad=True)
+    if shapes[0] != (*x.shape, data.tokenizer.vocab_size):
+        raise UserError(f"model={cfg.rung} gives logits of shape {shapes[0]} for a batch of {tuple(x.shape)}")
     assert module.optimizer_factory is not None
     optimizer = module.optimizer_factory(module.net.named_parameters())
 
@@ -88,23 +103,23 @@ def estimate_cost(job: Job) -> CostEstimate:
         next_token_loss(module(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
-    first = _seconds(step, 1)  # it allocates, too
-    n_timed = 1 if first > SLOW_STEP else TIMED_STEPS
+    training = _seconds(step)
+    if training < SLOW_STEP:  # else the first step, which also allocates memory, is the only one that is timed
+        training, evaluation = _seconds(step, TIMED_STEPS), _seconds(lambda: module(x), TIMED_STEPS, no_grad=True)
     steps = cfg.trainer.max_steps * cfg.trainer.accumulate_grad_batches
-    evaluations = 2 + (cfg.trainer.max_steps - 1) // cfg.trainer.val_check_interval
-    with torch.no_grad():
-        per_token = _seconds(lambda: next_token_loss(module(x), y), n_timed) / y.numel()
-    measured = 2 * cfg.data.estimate_batches * y.numel() + len(data.val_tokens)
-    seconds = steps * (first if n_timed == 1 else _seconds(step, n_timed)) + evaluations * measured * per_token
+    n_evaluations = 2 + (cfg.trainer.max_steps - 1) // cfg.trainer.val_check_interval
+    n_batches = 2 * cfg.data.estimate_batches + len(data.val_tokens) / y.numel()
+    seconds = steps * training + n_evaluations * n_batches * evaluation
     return CostEstimate(count_parameters(module.net), cfg.trainer.max_steps, seconds)
 
 
-def _seconds(work: object, times: int) -> float:
-    assert callable(work)
-    started = time.perf_counter()
-    for _ in range(times):
-        work()
-    return (time.perf_counter() - started) / times
+def _seconds(work: Callable[[], object], times: int = 1, *, no_grad: bool = False) -> float:
+    """The mean seconds of some calls."""
+    with torch.set_grad_enabled(not no_grad):
+        started = time.perf_counter()
+        for _ in range(times):
+            work()
+        return (time.perf_counter() - started) / times
 
 
 def _root_cause(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from gptladder.data.text import read_text, sha256
 from gptladder.runs.config_types import check_config
 from gptladder.runs.configs import load_config, recorded_choices
 from gptladder.runs.identity import diff_identity
-from gptladder.runs.naming import job_name, quote_override
+from gptladder.runs.naming import job_label, job_name, key_of, quote_override, varying_keys
 from gptladder.runs.run import ENDED, Run
 from gptladder.system.errors import RunLockedError, SweepError, UserError
 
@@ -151,6 +151,17 @@ def compose_job(
         choices=choices,
         error=message,
     )
+
+
+def label_jobs(jobs: list[Job]) -> list[str]:
+    """Labels of jobs for people: the rung, and the overrides in which the jobs differ, ``layernorm-lr0.01 seed 2``."""
+    varying = set(varying_keys([job.overrides for job in jobs])) - {"hydra.sweep.subdir"}
+    shown = varying - {"seed"}
+    return [
+        job_label(job.rung, [word for word in job.overrides if key_of(word) in shown])
+        + (f" seed {job.seed}" if "seed" in varying else "")
+        for job in jobs
+    ]
 
 
 def raise_if_all_invalid(jobs: list[Job]) -> None:

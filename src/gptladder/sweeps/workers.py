@@ -1,7 +1,10 @@
-"""Signals for the worker processes of a launcher."""
+"""The worker processes of a launcher: they are stopped by signals, and end with the process that started them."""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +14,11 @@ import psutil
 
 from gptladder.runs.run import Run
 from gptladder.system import signals
+
+POLL_SECONDS = 0.5
+
+# Set while a worker has no job.
+_idle = threading.Event()
 
 # Seconds for a job to finish its step, also of the largest rung, and to save a checkpoint.
 GRACE_PERIOD = 60
@@ -46,3 +54,30 @@ def forward_signals(runs: Sequence[Run]) -> Iterator[None]:
         raise
     if received:
         raise SystemExit(128 + received[0])
+
+
+@contextmanager
+def end_with_parent(parent: int) -> Iterator[None]:
+    """Run a job in a worker that ends soon after the process that started it, however that one ended.
+
+    The job saves a checkpoint first, as after SIGTERM. Without this, a worker whose parent was killed finishes its job,
+    and then waits for the next one for minutes.
+
+    Args:
+        parent: its process ID.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        _idle.wait(GRACE_PERIOD)
+        os._exit(128 + signal.SIGTERM)
+
+    _idle.clear()
+    if not any(thread.name == watch.__qualname__ for thread in threading.enumerate()):
+        threading.Thread(target=watch, name=watch.__qualname__, daemon=True).start()
+    try:
+        yield
+    finally:
+        _idle.set()

@@ -101,6 +101,7 @@ def show(console: TourConsole) -> None:
         "attention: scores, masked so that no position sees its future, through a softmax. In the mean below, the "
         "first row is the first position alone, the second is the mean of two."
     )
+    console.code(*METHODS.values(), softmax_weights)
     console.matrix(f"x, the first of {SHAPE[0]} sequences", x[0])
     console.matrix("mean of the past", mean[0])
     console.matrix("weights from the softmax", softmax_weights(BLOCK_SIZE))
@@ -119,5 +120,8 @@ def show(console: TourConsole) -> None:
         matrix_product=f"{fast:.3f} s",
         times_faster=f"{slow / fast:.0f}",
     )
+    positions = [str(t + 1) for t in range(BLOCK_SIZE)]
     panels = {"causal mask": causal_mask(BLOCK_SIZE), "normalized: uniform weights": uniform_weights(BLOCK_SIZE)}
-    console.save_plot("masks", lambda: plot_heatmaps(panels, [str(t + 1) for t in range(BLOCK_SIZE)]))
+    console.save_plot(
+        "masks", lambda: plot_heatmaps(panels, positions, xlabel="position that is averaged", ylabel="position")
+    )

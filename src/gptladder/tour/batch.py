@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gptladder.data.windows import Batch
+from gptladder.data.windows import Batch, sample_offsets, slice_windows
 from gptladder.tour.console import TourConsole
 from gptladder.tour.context import iterate_examples
 from gptladder.tour.dataset import BATCH_SIZE, BLOCK_SIZE, SEED, load_dataset
@@ -26,6 +26,7 @@ def show(console: TourConsole) -> None:
         f"A batch stacks {BATCH_SIZE} blocks from random offsets; they are independent of each other. y is x shifted "
         f"by one token. {BATCH_SIZE} blocks of {BLOCK_SIZE} tokens give {len(examples)} examples in one forward pass."
     )
+    console.code(sample_offsets, slice_windows)
     for name, blocks in (("x", x), ("y", y)):
         console.values(**{name: list(blocks.shape)})
         console.table(["tokens", "as text"], [(row.tolist(), data.show_tokens(row)) for row in blocks], n_left=2)

@@ -80,6 +80,7 @@ def show(console: TourConsole) -> None:
         f"initialization the logits are random, so the loss is above ln {vocab_size} = {math.log(vocab_size):.4f}, "
         "the loss of a uniform guess, and the generated text is noise."
     )
+    console.code(Bigram.forward, next_token_loss, train)
     console.values(logits=list(untrained.logits.shape), loss=f"{untrained.loss:.4f}")
     console.quote(f"a sample of {N_TOKENS_BEFORE} characters before training", untrained.sample)
 
@@ -99,7 +100,9 @@ def show(console: TourConsole) -> None:
     console.quote(f"a sample of {N_TOKENS_AFTER} characters after training", sample_text(untrained.net, N_TOKENS_AFTER))
 
     after = untrained.net.table.weight.detach().softmax(dim=1)
-    console.save_plot("loss", lambda: plot_lines("loss of each batch", {"loss": losses}, xlabel="step"))
+    console.save_plot(
+        "loss", lambda: plot_lines("loss of each batch", {"loss": losses}, xlabel="step", ylabel="nats per character")
+    )
     labels = [printable(character) for character in load_dataset().tokenizer.vocabulary]
     tables = {"the table before training": before, "after training": after}
-    console.save_plot("table", lambda: plot_heatmaps(tables, labels))
+    console.save_plot("table", lambda: plot_heatmaps(tables, labels, xlabel="next character", ylabel="character"))

@@ -17,6 +17,7 @@ from rich.text import Text
 from gptladder.system.errors import UserError
 from gptladder.system.files import atomic_write
 from gptladder.tour.chapters import Chapter
+from gptladder.tour.source import locate, read_source
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,6 +91,14 @@ class TourConsole:
         self.console.print(Text(title, "dim"))
         self.console.print(Text(textwrap.indent(text, "    ", lambda line: True), "italic"), soft_wrap=True)
         self.console.print()
+
+    def code(self, *functions: Callable[..., object]) -> None:
+        """Print the source of functions that the chapter runs, without their docstrings, and where it is."""
+        for function in functions:
+            place = Text.assemble((locate(function), "dim"), "  ", (function.__qualname__, "bold"))
+            self.console.print(place, soft_wrap=True)
+            self.console.print(Text(textwrap.indent(read_source(function), "    ")), soft_wrap=True)
+            self.console.print()
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]], *, n_left: int = 1) -> None:
         """Print a table; the first ``n_left`` columns are left-aligned, the others right-aligned."""

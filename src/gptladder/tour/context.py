@@ -33,6 +33,7 @@ def show(console: TourConsole) -> None:
         f"{BLOCK_SIZE} tokens holds {BLOCK_SIZE} training examples: each position predicts its next token from "
         f"everything before it, with a context of 1 to {BLOCK_SIZE} tokens."
     )
+    console.code(iterate_examples)
     console.values(
         tokens=f"{len(data.tokens):,}",
         training_split=f"{len(data.train):,}",

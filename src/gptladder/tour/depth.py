@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gptladder.model.block import Block
 from gptladder.model.gpt import GPT
 from gptladder.tour.console import TourConsole
 from gptladder.tour.dataset import BLOCK_SIZE, SEED
@@ -99,13 +100,15 @@ def show_heads(console: TourConsole) -> None:
         f"{N_HEAD} heads of size {HEAD_SIZE} attend to {N_HEAD} different things. They need no loop: the heads are one "
         "more batch dimension, (B, H, T, D). Computed in parallel or one by one, the outputs are the same."
     )
+    console.code(compare_heads)
     console.values(
         output=list(parallel.shape),
         largest_difference=f"{(parallel - one_by_one).abs().max():.1e}",
         equal=torch.allclose(parallel, one_by_one, atol=1e-6),
     )
     panels = {f"head {head + 1}": weights[head] for head in range(N_HEAD)}
-    console.save_plot("heads", lambda: plot_heatmaps(panels, [str(t + 1) for t in range(BLOCK_SIZE)]))
+    positions = [str(t + 1) for t in range(BLOCK_SIZE)]
+    console.save_plot("heads", lambda: plot_heatmaps(panels, positions, xlabel="key", ylabel="query"))
 
 
 def show_residual(console: TourConsole) -> None:
@@ -117,6 +120,7 @@ def show_residual(console: TourConsole) -> None:
         "any gradient reaches the bottom. With them, both pass through. This is why the rung blocks gets worse, and "
         "why the rung residual gets better."
     )
+    console.code(Block.forward)
     headings = [f"{quantity}, {name}" for quantity in ("cosine to input", "gradient norm") for name in names]
     rows = [
         (
@@ -131,8 +135,9 @@ def show_residual(console: TourConsole) -> None:
     ]
     console.table(["blocks below", *headings], rows)
     lines = {name: probes[name][1] for name in names}
-    title = "norm of the gradient, relative to the gradient at the top"
-    console.save_plot("residual", lambda: plot_lines(title, lines, xlabel="blocks below", log=True))
+    title = "how much gradient reaches each block"
+    ylabel = "norm relative to the top"
+    console.save_plot("residual", lambda: plot_lines(title, lines, xlabel="blocks below", ylabel=ylabel, log=True))
 
 
 def show_norms(console: TourConsole) -> None:
@@ -143,6 +148,7 @@ def show_norms(console: TourConsole) -> None:
         "each feature over the examples of the batch. It is the same line of code along another dimension. Torch "
         "divides the variance by n and the notebook by n - 1, which explains the differences below."
     )
+    console.code(normalize)
     modules = (("LayerNorm", nn.LayerNorm(FEATURES_SHAPE[1])), ("BatchNorm", nn.BatchNorm1d(FEATURES_SHAPE[1])))
     for (name, module), dim in zip(modules, (1, 0), strict=True):
         by_hand, by_hand_n = (normalize(x, dim=dim, correction=correction) for correction in (1, 0))

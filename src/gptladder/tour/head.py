@@ -59,6 +59,7 @@ def show(console: TourConsole) -> None:
         "and key is the score; a softmax over the scores gives the weights of the values. Each row of weights sums to "
         "one and is zero on the future, but is no longer uniform."
     )
+    console.code(run_head, CausalSelfAttention.forward)
     console.values(x=list(SHAPE), output=list(head.out.shape))
     console.matrix("attention weights of the first sequence: rows are queries, columns are keys", head.weights[0])
     last = head.weights[0, -1]
@@ -67,4 +68,5 @@ def show(console: TourConsole) -> None:
         f"{int(last.argmin()) + 1} ({last.min():.4f}). Every sequence of the batch has its own weights."
     )
     panels = {"uniform mean": uniform_weights(BLOCK_SIZE), "self-attention": head.weights[0]}
-    console.save_plot("weights", lambda: plot_heatmaps(panels, [str(t + 1) for t in range(BLOCK_SIZE)]))
+    positions = [str(t + 1) for t in range(BLOCK_SIZE)]
+    console.save_plot("weights", lambda: plot_heatmaps(panels, positions, xlabel="key", ylabel="query"))

@@ -54,6 +54,7 @@ def show(console: TourConsole) -> None:
         f"not at every rung: {' and '.join(worse)} are worse than the rungs before them. Each command below trains "
         "one rung and compares it with the published curve."
     )
+    console.code(load_rungs)
     console.table(
         ["rung", "changes and command", "published val"],
         [
@@ -65,7 +66,7 @@ def show(console: TourConsole) -> None:
     console.values(
         lecture="python train.py experiment=ladder", from_nanogpt_to_llama="python train.py experiment=modern"
     )
-    console.save_plot("ladder", lambda: plot_rungs(names, losses, "published val estimate, nats per character"))
+    console.save_plot("ladder", lambda: plot_rungs(names, losses, "published val estimate"))
 
 
 def _describe(rung: Rung) -> Text:

@@ -111,6 +111,7 @@ def show_rotation(console: TourConsole) -> None:
         "is a product of a query and a key, so only the difference of their angles counts: each diagonal below, which "
         "is one distance, holds one value."
     )
+    console.code(RotaryEmbedding.forward, score_by_position)
     scores = score_by_position()
     console.matrix("scores of one query (rows) and one key (columns) at every position", scores)
     spread = max(float(diagonal.max() - diagonal.min()) for diagonal in map(scores.diagonal, range(1 - BLOCK_SIZE, 1)))
@@ -130,6 +131,7 @@ def show_norms(console: TourConsole) -> None:
         "RMSNorm leaves out one step of LayerNorm: it subtracts no mean. The output keeps a mean, its mean square is "
         "one, and no bias is learned."
     )
+    console.code(layer_norm, rms_norm)
     by_torch = {"LayerNorm": nn.LayerNorm(WIDTH, eps=EPS), "RMSNorm": nn.RMSNorm(WIDTH, eps=EPS)}
     by_hand = {"LayerNorm": layer_norm(x), "RMSNorm": rms_norm(x)}
     rows = [("input", x), *by_hand.items()]
@@ -151,6 +153,7 @@ def show_gate(console: TourConsole) -> None:
         "SiLU of one, the gate, scales the output of the other. A gate near zero closes its channel; a large one "
         "passes it on. The hidden width is two thirds of 4C, so that three matrices have as many weights as two."
     )
+    console.code(SwiGLU.forward)
     torch.manual_seed(SEED)
     layer = SwiGLU(WIDTH, HIDDEN, bias=False).requires_grad_(False)
     x = 3 * torch.randn(WIDTH)
@@ -161,7 +164,12 @@ def show_gate(console: TourConsole) -> None:
     console.table(["hidden channel", "gate", "linear", "gate * linear", "SwiGLU"], rows)
     z = torch.linspace(-6, 6, 121)
     curves = {"SiLU, the gate": F.silu(z).tolist(), "ReLU": z.relu().tolist()}
-    console.save_plot("gate", lambda: plot_lines("output", curves, xlabel="input", x=z.tolist()))
+    console.save_plot(
+        "gate",
+        lambda: plot_lines(
+            "the gate, and an ordinary activation", curves, xlabel="input", ylabel="output", x=z.tolist()
+        ),
+    )
 
 
 def show_shared_heads(console: TourConsole) -> None:
@@ -172,6 +180,7 @@ def show_shared_heads(console: TourConsole) -> None:
         "cache of a long text holds keys and values only, so it is half as large. The table shows the query heads "
         "whose attention weights change with each head of keys."
     )
+    console.code(find_shared_heads)
     console.table(
         ["", *(f"keys {head + 1}" for head in range(N_KV_HEAD))],
         [
@@ -183,4 +192,6 @@ def show_shared_heads(console: TourConsole) -> None:
         [f"{name} {head + 1}" for head in range(n)] for name, n in (("query", N_HEAD), ("keys", N_KV_HEAD))
     )
     panels = {"heads that share keys": shared}
-    console.save_plot("shared-heads", lambda: plot_heatmaps(panels, keys, queries))
+    console.save_plot(
+        "shared-heads", lambda: plot_heatmaps(panels, keys, queries, xlabel="head of keys", ylabel="query head")
+    )

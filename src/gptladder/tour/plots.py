@@ -24,7 +24,12 @@ def printable(character: str) -> str:
 
 
 def plot_heatmaps(
-    panels: Mapping[str, Tensor], labels: Sequence[str], row_labels: Sequence[str] | None = None
+    panels: Mapping[str, Tensor],
+    labels: Sequence[str],
+    row_labels: Sequence[str] | None = None,
+    *,
+    xlabel: str,
+    ylabel: str,
 ) -> Figure:
     """Plot matrices side by side: large values are dark, zeros white; small matrices show their values.
 
@@ -39,12 +44,13 @@ def plot_heatmaps(
         axes.spines[:].set_visible(False)
         axes.set_xticks(range(len(labels)), labels, fontsize=6 if crowded else 9)
         axes.set_yticks(range(len(matrix)), row_labels or labels, fontsize=6 if crowded else 9)
+        _name_axes(axes, xlabel, ylabel)
         if len(matrix) <= MAX_NUMBERED_ROWS:
             _print_values(axes, matrix)
     return figure
 
 
-def plot_bars(labels: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Figure:
+def plot_bars(labels: Sequence[str], panels: Mapping[str, Sequence[float]], *, xlabel: str, ylabel: str) -> Figure:
     """Plot vertical bars, one panel per series, on a common scale."""
     figure = _new_figure(max(2.7 * len(panels), 0.19 * len(labels) * len(panels)), 3.2)
     for axes, (title, values), color in zip(
@@ -55,6 +61,7 @@ def plot_bars(labels: Sequence[str], panels: Mapping[str, Sequence[float]]) -> F
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.set_xticks(range(len(labels)), labels, fontsize=9 if len(labels) <= MAX_LARGE_LABELS else 7)
         axes.set_xlim(-0.7, len(labels) - 0.3)
+        _name_axes(axes, xlabel, ylabel)
     return figure
 
 
@@ -63,6 +70,7 @@ def plot_lines(
     lines: Mapping[str, Sequence[float]],
     *,
     xlabel: str,
+    ylabel: str,
     log: bool = False,
     x: Sequence[float] | None = None,
 ) -> Figure:
@@ -81,7 +89,7 @@ def plot_lines(
         )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=GRID_COLOR, linewidth=0.5)
-    axes.set_xlabel(xlabel, color=MUTED_COLOR, loc="right")
+    _name_axes(axes, xlabel, ylabel)
     if len(lines) > 1:
         axes.legend(frameon=False, labelcolor=TEXT_COLOR)
     return figure
@@ -107,10 +115,13 @@ def plot_arrows(panels: Mapping[str, Tensor]) -> Figure:
 def plot_examples(rows: Sequence[tuple[Sequence[str], str]], title: str) -> Figure:
     """Plot contexts and their targets, one per row: context characters filled, the target outlined."""
     width = max(len(context) for context, _ in rows) + 1
-    figure = _new_figure(0.36 * width + 0.4, 0.36 * len(rows) + 0.5)
+    figure = _new_figure(0.36 * width + 0.9, 0.36 * len(rows) + 1)
     axes = figure.subplots()
     _set_title(axes, title)
-    axes.axis("off")
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(range(width), [str(position + 1) for position in range(width)])
+    axes.set_yticks([-row for row in range(len(rows))], [str(row + 1) for row in range(len(rows))])
+    _name_axes(axes, "position", "row")
     context_box = {"boxstyle": "round,pad=0.32", "lw": 1.2, "ec": BLUES(0.55), "fc": BLUES(0.12)}
     target_box = context_box | {"ec": palette(3)[2], "fc": "white"}
     for row, (context, target) in enumerate(rows):
@@ -132,7 +143,13 @@ def plot_rungs(names: Sequence[str], losses: Sequence[float], title: str) -> Fig
     axes.invert_yaxis()
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_xticks([])
+    _name_axes(axes, "nats per character", "rung")
     return figure
+
+
+def _name_axes(axes: Axes, xlabel: str, ylabel: str) -> None:
+    axes.set_xlabel(xlabel, color=MUTED_COLOR, fontsize=9)
+    axes.set_ylabel(ylabel, color=MUTED_COLOR, fontsize=9)
 
 
 def _print_values(axes: Axes, matrix: Tensor) -> None:

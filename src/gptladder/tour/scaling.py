@@ -59,6 +59,7 @@ def show(console: TourConsole) -> None:
         "again. The largest weights show why this matters: with unscaled scores, most of the weight is on a single "
         "position even before training."
     )
+    console.code(measure_variances, sharpen)
     stats = {"the notebook's (4, 8, 16)": notebook, f"{LARGE_SHAPE}": large}
     rows = [
         ("variance of keys", [s.key for s in stats.values()]),
@@ -76,4 +77,4 @@ def show(console: TourConsole) -> None:
     labels = [f"{score:+.1f}" for score in SCORES.tolist()]
     panels = {f"scores x {factor}": sharpen(factor).tolist() for factor in FACTORS}
     console.bar_chart(labels, panels)
-    console.save_plot("softmax", lambda: plot_bars(labels, panels))
+    console.save_plot("softmax", lambda: plot_bars(labels, panels, xlabel="score", ylabel="softmax weight"))

@@ -22,6 +22,7 @@ def show(console: TourConsole) -> None:
         "Tiny Shakespeare is one long string. Each distinct character is a token, and its number is its position in "
         "the sorted vocabulary. Encoding loses nothing: decoding the numbers gives the same text back."
     )
+    console.code(CharTokenizer.from_text, CharTokenizer.decode)
     console.values(characters=f"{len(text):,}")
     console.quote("first lines", "\n".join(text.splitlines()[:N_LINES]))
     console.values(
@@ -35,6 +36,8 @@ def show(console: TourConsole) -> None:
         "characters",
         lambda: plot_bars(
             [printable(character) for character in tokenizer.vocabulary],
-            {"frequency of each character": [counts[character] / len(text) for character in tokenizer.vocabulary]},
+            {"how often each character occurs": [counts[character] / len(text) for character in tokenizer.vocabulary]},
+            xlabel="character",
+            ylabel="share of the text",
         ),
     )

@@ -90,6 +90,8 @@ def _record_start(
         replaces=point.config_hash if point and is_longer else None,
         model=config["rung"],
         seed=config["seed"],
+        tags=[str(tag) for tag in config.get("tags") or []],
+        notes=None if config.get("notes") is None else str(config["notes"]),
         description=describe_run(config["rung"], config["choices"]),
         params=count_parameters(module.net),
         path=speed.chosen_path(trainer),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from gptladder.system.files import atomic_write, remove_stale_files
+from gptladder.training.hparams_tab import columns
 
 # Training and validation curves of one quantity share a chart.
 CHART_LAYOUT = {
@@ -32,8 +33,10 @@ HEADER = "step,name,value"
 class ResumableTensorBoardLogger(TensorBoardLogger):
     """Event files in the run directory, one per start, so that TensorBoard names the run by its directory."""
 
-    def __init__(self, *, run_dir: str) -> None:
+    def __init__(self, *, run_dir: str, tags: Sequence[str] = (), notes: str | None = None) -> None:
         super().__init__(save_dir=run_dir, name="", version="")
+        self.tags = list(map(str, tags))
+        self.notes = notes
 
     @property
     @rank_zero_experiment
@@ -52,11 +55,13 @@ class ResumableTensorBoardLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Show the run in the HParams tab, with the latest value of every scalar."""
-        # Only the session start, not the experiment summary: TensorBoard then collects the columns of all runs of a
-        # sweep instead of showing those of this run alone.
+        """Show the run in the HParams tab, with the latest value of every loss, and its tags and notes as text."""
         _, start, _ = hparams(params, {})  # type: ignore[no-untyped-call]
-        self.experiment._get_file_writer().add_summary(start)
+        for summary in (columns(params), start):
+            self.experiment._get_file_writer().add_summary(summary)
+        for name, text in (("tags", ", ".join(self.tags)), ("notes", self.notes)):
+            if text:
+                self.experiment.add_text(name, str(text))
 
     @rank_zero_only
     def truncate_after(self, step: int) -> None:
