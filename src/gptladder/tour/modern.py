@@ -166,7 +166,9 @@ def show_gate(console: TourConsole) -> None:
     curves = {"SiLU, the gate": F.silu(z).tolist(), "ReLU": z.relu().tolist()}
     console.save_plot(
         "gate",
-        lambda: plot_lines("the gate, and an ordinary activation", curves, xlabel="input", ylabel="output", x=z.tolist()),
+        lambda: plot_lines(
+            "the gate, and an ordinary activation", curves, xlabel="input", ylabel="output", x=z.tolist()
+        ),
     )
 
 
