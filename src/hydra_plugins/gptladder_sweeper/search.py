@@ -39,13 +39,13 @@ class SearchSweeper(LadderSweeper):
     def __init__(
         self, *, n_trials: int, n_jobs: int | None, metric: str, sampler: DictConfig, params: DictConfig | None
     ) -> None:
-        super().__init__(max_batch_size=None, params=params)  # type: ignore[arg-type]
         if type(n_trials) is not int or n_trials < 1:
             raise UserError(f"hydra.sweeper.n_trials={n_trials} must be an integer >= 1")
         if n_jobs is not None and (type(n_jobs) is not int or n_jobs < 1):
             raise UserError(f"hydra.sweeper.n_jobs={n_jobs} must be an integer >= 1, or null")
         if metric not in METRICS:
             raise UserError(f"hydra.sweeper.metric={metric} must be one of {', '.join(METRICS)}")
+        super().__init__(max_batch_size=None, params=params)  # type: ignore[arg-type]
         self.n_trials = n_trials
         self.n_jobs = n_jobs
         self.metric = metric
