@@ -46,8 +46,8 @@ def benchmark_encoding(pairs: int) -> Iterator[BenchmarkRow]:
     )
 
 
-# The same with byte-pair encoding, learned from the text in the package. With a second argument the library
-# alone encodes it, in pieces of a megabyte.
+# The same with byte-pair encoding, learned from the text that comes with the package. With a second argument, by the
+# library alone, in pieces of a megabyte.
 ENCODE_BPE = """
 import json, sys, time
 from gptladder.data import bpe
