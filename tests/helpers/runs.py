@@ -18,7 +18,10 @@ from gptladder.data.text import tiny_shakespeare
 from gptladder.fast.adamw import FusedAdamWStep
 
 # What may differ between two runs of one training.
-CIRCUMSTANCES = {"command", "git", "path", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"}
+CIRCUMSTANCES = {
+    *("command", "git", "path", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"),
+    *("device", "peak_gpu_memory_mb", "mfu"),
+}
 
 
 def small(directory: Path) -> tuple[str, ...]:
@@ -87,6 +90,15 @@ def assert_same_run(run: Path, whole: Path) -> None:
     lines, shown = points(run)
     assert set(lines.values()) == set(shown.values()) == {1}
     assert lines == shown
+
+
+def assert_all_finite(run: Path) -> None:
+    """No weight and no moment in a checkpoint is NaN or infinite."""
+    for path in (run / "checkpoints").glob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        moments = [state for optimizer in content.get("optimizer_states", []) for state in optimizer["state"].values()]
+        tensors = [*content["state_dict"].values(), *(value for state in moments for value in state.values())]
+        assert all(tensor.isfinite().all() for tensor in tensors if isinstance(tensor, torch.Tensor))
 
 
 class Killed(BaseException):
