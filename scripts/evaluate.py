@@ -1,38 +1,7 @@
 """The exact loss of a trained run: ``python scripts/evaluate.py --run DIR [--text FILE]``."""
 
-import json
-from pathlib import Path
-
-from gptladder.cli.script import ArgumentParser, run_dir, run_script
-
-
-def main() -> None:
-    """Print loss, bits per character and perplexity on the validation split, or on another text."""
-    parser = ArgumentParser(description="The exact loss of a trained run: every token predicted once.")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=run_dir, help="a run directory, or latest")
-    source.add_argument("--checkpoint", type=Path, help="a checkpoint file")
-    parser.add_argument("--text", type=Path, help="a UTF-8 file to evaluate instead of the validation split")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-
-    from gptladder.evaluation.loss import bits_per_char, exact_loss, perplexity
-    from gptladder.runs.checkpoint import load_trained, tokenize_file, validation_tokens
-
-    trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
-    data = tokenize_file(trained, arguments.text) if arguments.text is not None else validation_tokens(trained)
-    tokens = data.tokens
-    vocab_size = trained.tokenizer.vocab_size
-    loss = exact_loss(trained.net, tokens, block_size=trained.block_size, vocab_size=vocab_size)
-    bits = bits_per_char(loss, tokens_per_char=data.tokens_per_char)
-    metrics = {"val_loss": loss, "val_bits_per_char": bits, "perplexity": perplexity(loss)}
-    if arguments.json:
-        print(json.dumps({**metrics, "tokens": len(tokens)}))
-        return
-    print(f"exact loss         {loss:.4f} nats per token, over {len(tokens) - 1:,} predictions")
-    print(f"bits per character {metrics['val_bits_per_char']:.4f}")
-    print(f"perplexity         {metrics['perplexity']:.4f} per token")
-
+from gptladder.cli.commands.evaluate import main
+from gptladder.cli.script import run_script
 
 if __name__ == "__main__":
     run_script(main)

@@ -1,25 +1,7 @@
 """Write the report of a directory of runs: ``python scripts/report.py outputs/ladder``."""
 
-from pathlib import Path
-
-from gptladder.cli.script import ArgumentParser, run_script
-
-
-def main() -> None:
-    """Print the table and the paths of the files."""
-    parser = ArgumentParser(description="Tables, charts and a page of all runs in a directory, finished or not.")
-    parser.add_argument("directory", type=Path, help="where the runs are, at any depth")
-    parser.add_argument("--out", type=Path, help="where to write (default: DIRECTORY)")
-    arguments = parser.parse_args()
-
-    from rich.console import Console
-
-    from gptladder.report import FILES, show_report, write_report
-
-    show_report(write_report(arguments.directory, arguments.out), Console(highlight=False))
-    for name in FILES:
-        print((arguments.out or arguments.directory) / name)
-
+from gptladder.cli.commands.report import main
+from gptladder.cli.script import run_script
 
 if __name__ == "__main__":
     run_script(main)

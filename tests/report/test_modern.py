@@ -52,7 +52,7 @@ def test_a_sweep_that_was_not_trained_is_named_with_its_command(sweeps: Path) ->
     assert done.returncode == 2
     assert (
         done.stderr
-        == "error: there are no runs in " + str(sweeps / "modern") + ": train.py experiment=modern makes them\n"
+        == "error: there are no runs in " + str(sweeps / "modern") + ": python train.py experiment=modern makes them\n"
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
@@ -38,7 +40,7 @@ FIXED_SETTINGS = {
 
 
 class CommandLine:
-    """The arguments of ``train.py``, parsed by Hydra's own parser.
+    """The arguments of the command that trains, parsed by Hydra's own parser.
 
     Args:
         arguments: without the name of the program.
@@ -64,7 +66,10 @@ class CommandLine:
         self._option_words = list(arguments)
         for override in options.overrides:
             self._option_words.remove(override)
-        self._conf = conf.parent / options.config_path if options.config_path else conf
+        self._conf = conf
+        if options.config_path:  # which Hydra would take relative to the module of the job
+            self._conf = (conf.parent / options.config_path).absolute()
+            self._option_words += ["--config-path", str(self._conf)]
         self._parse(options.overrides)
         inherited = inherited_overrides(self._parsed, lambda words: self._compose([*words, *self._decisive_words]))
         if inherited:
@@ -75,6 +80,10 @@ class CommandLine:
         self._parsed: list[Override] = OverridesParser.create().parse_overrides(overrides)
         self._decisive = [override for override in self._parsed if override.key_or_group in DECISIVE]
         self._decisive_words = [str(each.input_line) for each in self._decisive if not each.is_sweep_override()]
+
+    def shown_arguments(self) -> list[str]:
+        """The arguments that show a config or help."""
+        return [*self._option_words, *self.overrides]
 
     def run_arguments(self, path: Path) -> list[str]:
         """The arguments of a single run in a directory."""
@@ -123,6 +132,11 @@ class CommandLine:
         for key, (needed, remedy) in FIXED_SETTINGS.items():
             if values.get(key) not in (needed, False if needed is None else needed):
                 raise UserError(f"hydra.{key}={values.get(key)} is not possible here: {remedy}")
+
+    @property
+    def swept(self) -> list[str]:
+        """The overrides with several values, such as ``seed=1,2``."""
+        return [str(override.input_line) for override in self._parsed if override.is_sweep_override()]
 
     @property
     def is_sweep(self) -> bool:
@@ -188,7 +202,23 @@ class CommandLine:
                     f"{override.input_line}: experiment={choice} has jobs of its own: start one command for each"
                 )
 
+    def run(self, job: Callable[[DictConfig], Any]) -> None:
+        """Run a job in this process as ``hydra.main`` would, but leave Python's logging as the caller configured it."""
+        with self._hydra() as hydra:
+            version.setbase("1.3")
+            hydra.run(self._config_name, job, self.overrides, with_log_configuration=False)
+
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        with self._hydra() as hydra:
+            return hydra.compose_config(self._config_name, list(overrides), RunMode.RUN)
+
+    @property
+    def _config_name(self) -> str:
+        return self._options.config_name or "train"
+
+    @contextmanager
+    def _hydra(self) -> Iterator[Hydra]:
+        """Hydra with the search path that the options name."""
         search_path = create_config_search_path(str(self._conf.absolute()))
         if self._options.config_dir is not None:
             directory = Path(self._options.config_dir).absolute()
@@ -197,8 +227,7 @@ class CommandLine:
             search_path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="schema"))
         GlobalHydra.instance().clear()
         try:
-            hydra = Hydra.create_main_hydra2("train", search_path)
-            return hydra.compose_config(self._options.config_name or "train", list(overrides), RunMode.RUN)
+            yield Hydra.create_main_hydra2("train", search_path)
         finally:
             GlobalHydra.instance().clear()
 

@@ -1,4 +1,4 @@
-"""``python train.py --help``, composed from the configs themselves."""
+"""``--help``, composed from the configs themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gptladder.cli.commands import COMMANDS
 from gptladder.runs.configs import first_comment, sorted_by_inheritance
+from gptladder.system.commands import script_command, train_command
 
 KEYS = {
     "seed=INT": "the seed of everything random (default 1337, the published one)",
@@ -32,13 +34,13 @@ KEYS = {
 }
 
 EXAMPLES = {
-    "python train.py model=multihead": "train one rung as it was published",
-    "python train.py -m model=bigram,singlehead,multihead seed=1,2": "six runs, one directory per run",
-    "python train.py model=layernorm optimizer.lr=3e-4 scheduler=cosine": "change the recipe",
-    "python train.py model=dropout data=text data.path=my.txt": "train on your own text",
-    "python train.py data=text data.path=my.txt init_from=outputs/RUN": "finetune another run",
-    "python train.py resume=outputs/gpt/2026-01-31_12-00-00": "resume a run that was stopped",
-    "python train.py experiment=ladder": "train the whole ladder, and compare it with the published curves",
+    "model=multihead": "train one rung as it was published",
+    "-m model=bigram,singlehead,multihead seed=1,2": "six runs, one directory per run",
+    "model=layernorm optimizer.lr=3e-4 scheduler=cosine": "change the recipe",
+    "model=dropout data=text data.path=my.txt": "train on your own text",
+    "data=text data.path=my.txt init_from=outputs/RUN": "finetune another run",
+    "resume=outputs/gpt/2026-01-31_12-00-00": "resume a run that was stopped",
+    "experiment=ladder": "train the whole ladder, and compare it with the published curves",
 }
 
 
@@ -46,7 +48,8 @@ def print_help(conf: Path) -> None:
     """Print the groups with their choices, the keys, and examples."""
     console = Console(highlight=False, markup=False)
     console.print("gpt-ladder: from a bigram table to a GPT on Tiny Shakespeare, one rung at a time.\n")
-    console.print("python train.py [GROUP=CHOICE ...] [KEY=VALUE ...]", style="bold")
+    command = train_command()
+    console.print(f"{command} [GROUP=CHOICE ...] [KEY=VALUE ...]", style="bold")
     for group in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
         console.print(f"\n{group.name}=", style="bold")
         console.print(_table({choice.stem: first_comment(choice) for choice in sorted_by_inheritance(group)}))
@@ -54,10 +57,12 @@ def print_help(conf: Path) -> None:
     for key, purpose in KEYS.items():
         console.print(f"  {key}", style="cyan")
         console.print(Padding(Text(purpose), (0, 0, 0, 6)))
+    console.print("\nother commands", style="bold")
+    console.print(_table({script_command(name): purpose for name, purpose in COMMANDS.items()}))
     console.print("\nexamples", style="bold")
-    for command, purpose in EXAMPLES.items():
-        console.print(f"  # {purpose}\n  {command}", soft_wrap=True)
-    console.print("\nAll keys of a run: python train.py model=gpt --cfg job. Sweeps: -m, and commas between values.")
+    for words, purpose in EXAMPLES.items():
+        console.print(f"  # {purpose}\n  {command} {words}", soft_wrap=True)
+    console.print(f"\nAll keys of a run: {command} model=gpt --cfg job. Sweeps: -m, and commas between values.")
 
 
 def _table(rows: dict[str, str]) -> Table:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import atexit
-import functools
 import gc
 import logging
 import os
-import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
 from gptladder import __version__
-from gptladder.cli.script import FAILED, USER_ERROR, replace_unencodable
-from gptladder.runs.configs import CONF
+from gptladder.cli.script import replace_unencodable
+from gptladder.cli.user_errors import report_user_errors
 from gptladder.runs.environment import COMMAND
 from gptladder.runs.run import Run
 from gptladder.system import signals
-from gptladder.system.errors import SweepError, UserError, printable
-
-Result = TypeVar("Result")
+from gptladder.system.commands import resume_command, train_command
+from gptladder.system.errors import UserError
 
 # The environment variable by which a process knows that Lightning started it for this command.
 PARENT = "GPTLADDER_PARENT"
@@ -31,13 +27,12 @@ PARENT = "GPTLADDER_PARENT"
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
-def main(train: Callable[[], Any], *, conf: Path) -> None:
-    """Run ``train`` with the arguments of the command line, and exit with the promised code.
+def main(*, conf: Path) -> None:
+    """Train as the arguments of the command line say, and exit with the promised code.
 
     0 finished, 1 failed (with a traceback), 2 user error (one line), 128 + signal number interrupted.
 
     Args:
-        train: a function decorated with ``hydra.main``.
         conf: the directory of the configs.
     """
     replace_unencodable()
@@ -53,16 +48,25 @@ def main(train: Callable[[], Any], *, conf: Path) -> None:
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # "generated new fontManager"
     atexit.register(gc.freeze)  # or the garbage collector scans torch and Lightning once more, for a second
     if PARENT in os.environ and "LOCAL_RANK" in os.environ:  # a process that Lightning started for another device
-        train()
+        _run_hydra(conf)
         return
     os.environ[PARENT] = str(os.getpid())
     # Without this variable Hydra prints errors itself, and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    os.environ[COMMAND] = shlex.join(["python", Path(sys.argv[0]).name, *arguments])
+    os.environ[COMMAND] = train_command(*arguments)
     with report_user_errors(conf):
         check_started_once()
         with signals.exit_on_signals(), run_directory(arguments, conf) as sys.argv[1:]:
-            train()
+            _run_hydra(conf)
+
+
+def _run_hydra(conf: Path) -> None:
+    """Compose the config from ``sys.argv``, and run the job or the jobs of a sweep."""
+    import hydra
+
+    from gptladder.cli.train import train_job
+
+    hydra.main(version_base="1.3", config_path=str(conf.absolute()), config_name="train")(train_job)()
 
 
 def check_started_once() -> None:
@@ -83,45 +87,9 @@ def check_started_once() -> None:
         value = os.environ.get(variable)
         if value not in (None, harmless.get(variable, "0")):
             raise UserError(
-                f"{variable}={value} is set, as {launcher} does, but train.py starts its processes itself: run python "
-                "train.py hardware=ddp hardware.devices=N, or launcher=slurm for a cluster"
+                f"{variable}={value} is set, as {launcher} does, but a run starts its processes itself: use "
+                f"{train_command('hardware=ddp', 'hardware.devices=N')}, or launcher=slurm for a cluster"
             )
-
-
-def exit_on_user_error(train: Callable[[Any], Result]) -> Callable[[Any], Result]:
-    """Decorate the function of a job so that a user error in a single run is one line and exit code 2.
-
-    Hydra prints a line of its own when a job raises an ``Exception``, but not for ``SystemExit``. In a sweep the
-    exception reaches the launcher, and the other jobs run.
-    """
-
-    @functools.wraps(train)
-    def train_or_exit(cfg: Any) -> Result:
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-
-        replace_unencodable()  # in a worker of a launcher too
-        try:
-            with _watch_parent():
-                return train(cfg)
-        except Exception as error:
-            if HydraConfig.get().mode == RunMode.RUN:
-                _exit_if_user_error(error, CONF)
-            raise
-
-    return train_or_exit
-
-
-def _watch_parent() -> AbstractContextManager[None]:
-    """In a worker that joblib started for this command: end with the command."""
-    from hydra.core.hydra_config import HydraConfig
-
-    parent = int(os.environ.get(PARENT, os.getpid()))
-    if parent == os.getpid() or HydraConfig.get().runtime.choices["hydra/launcher"] != "joblib":
-        return nullcontext()
-    from gptladder.sweeps.workers import end_with_parent
-
-    return end_with_parent(parent)
 
 
 @contextmanager
@@ -129,16 +97,17 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     """The arguments with a directory for this run alone; after an error before the run began, it is removed again."""
     from gptladder.cli.command_line import CommandLine
     from gptladder.cli.config_errors import check_renamed
-    from gptladder.cli.resume import check_longer, check_resumable, resume_arguments
+    from gptladder.cli.resume import check_longer, check_resumable, resume_arguments, split_config_dir
     from gptladder.cli.run_directory import reserve_run_dir
 
     resumed = [argument for argument in arguments if argument.lstrip("+~").startswith("resume=")]
     if resumed:
-        longer = [argument for argument in arguments if argument.startswith("trainer.max_steps=")]
-        others = [argument for argument in arguments if argument not in (*resumed[:1], *longer[:1])]
+        own, words = split_config_dir(arguments)
+        longer = [word for word in words if word.startswith("trainer.max_steps=")]
+        others = [word for word in words if word not in (*resumed[:1], *longer[:1])]
         if not resumed[0].startswith("resume="):
             raise UserError(f"{resumed[0]}: write {resumed[0].lstrip('+~')}")
-        path = check_resumable(resumed[0].removeprefix("resume=").strip("'\""), others=others, conf=conf)
+        path = check_resumable(resumed[0].removeprefix("resume=").strip("'\""), others=others, conf=conf, own=own)
         if longer:
             check_longer(longer[0], path)
         if Run(path).finished and not longer:
@@ -151,7 +120,7 @@ def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     line = CommandLine(arguments, conf)
     check_renamed(line.overrides)
     if line.shows_only:
-        yield arguments
+        yield line.shown_arguments()
         return
     line.check_settings()
     if line.is_sweep:
@@ -191,27 +160,4 @@ def _stop_message(started: list[Path], here: Path) -> str:
     from gptladder.runs.checkpoint import read_checkpoint
 
     shown = path.relative_to(here) if path.is_relative_to(here) else path
-    command = shlex.join(["python", "train.py", f"resume={shown}"])
-    return f"stopped at step {read_checkpoint(checkpoint)['global_step']:,}; resume with: {command}"
-
-
-@contextmanager
-def report_user_errors(conf: Path) -> Iterator[None]:
-    """Print one line for a user error and exit with 2; other errors keep their traceback."""
-    try:
-        yield
-    except SweepError as error:
-        print(printable(str(error)), file=sys.stderr)
-        raise SystemExit(FAILED) from None
-    except Exception as error:
-        _exit_if_user_error(error, conf)
-        raise
-
-
-def _exit_if_user_error(error: Exception, conf: Path) -> None:
-    from gptladder.cli.config_errors import error_message
-
-    message = error_message(error, conf)
-    if message is not None:
-        print(f"error: {printable(message)}", file=sys.stderr)
-        raise SystemExit(USER_ERROR) from None
+    return f"stopped at step {read_checkpoint(checkpoint)['global_step']:,}; resume with: {resume_command(shown)}"

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gptladder.cli.run_directory import CONFIG
-from gptladder.runs.config_types import foreign_targets
+from gptladder.runs.config_types import foreign_targets, how_to_name_a_target
 from gptladder.runs.configs import RUN_DIR, flatten, is_external, load_config, output_places, values_of
 from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import is_old_config
@@ -28,12 +28,37 @@ from gptladder.system.records import read_yaml
 MAX_DIGITS = 12  # of a number of steps
 
 
-def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
-    """The directory of a run to resume.
+def split_config_dir(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """The directory after ``--config-dir``, if there is one, and the other arguments.
 
     Raises:
-        UserError: there is no run, its config does something that no config in ``conf`` does, or there are other
-            arguments.
+        UserError: it is not a directory.
+    """
+    for index, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option not in ("--config-dir", "-cd"):
+            continue
+        rest = arguments[index + 1 :]
+        if not equals:
+            value, rest = "".join(rest[:1]), rest[1:]
+        if not Path(value).is_dir() or not value:
+            raise UserError(f"--config-dir {value} is not a directory")
+        return Path(value), [*arguments[:index], *rest]
+    return None, arguments
+
+
+def check_resumable(directory: str, *, others: list[str], conf: Path, own: Path | None = None) -> Path:
+    """The directory of a run to resume.
+
+    Args:
+        directory: as the user names it.
+        others: further arguments, which are refused.
+        conf: the directory of the configs.
+        own: a directory with configs of the user's.
+
+    Raises:
+        UserError: there is no run, its config does something that no config in these directories does, or there are
+            other arguments.
     """
     path = Path(directory).absolute()
     if not directory or not (path / CONFIG).is_file():
@@ -44,7 +69,7 @@ def check_resumable(directory: str, *, others: list[str], conf: Path) -> Path:
             f"leave out {' '.join(others)}"
         )
     _check_links(path)
-    _check_config(path / CONFIG, conf)
+    _check_config(path / CONFIG, conf, own)
     return path
 
 
@@ -70,18 +95,18 @@ def resume_arguments(path: Path, *longer: str) -> list[str]:
     return ["--config-path", str(recorded_config.parent), "--config-name", "config", *settings, *longer]
 
 
-def _check_config(recorded: Path, conf: Path) -> None:
+def _check_config(recorded: Path, conf: Path, own: Path | None) -> None:
     try:
         config = load_config(recorded)
     except (OSError, ValueError) as error:
         raise UserError(f"{recorded} cannot be read as a config ({error}): start a new run") from None
     if {"defaults", "hydra"} & config.keys():
-        raise UserError(f"{recorded} was not written by train.py: start a new run")
-    foreign = foreign_targets(config, conf)
+        raise UserError(f"{recorded} was not written by a run: start a new run")
+    foreign = foreign_targets(config, conf, *([] if own is None else [own]))
     if foreign:
         raise UserError(
             f"refusing to instantiate {foreign[0]} from {recorded}: no config in {conf.name}/ names it; "
-            f"if it is yours, name it in a file such as {conf.name}/callbacks/mine.yaml"
+            f"if it is yours, {how_to_name_a_target()}"
         )
     for key, value in flatten(config):
         if is_external(value):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 
 from gptladder.cli.command_line import CommandLine
 from gptladder.runs.config_types import check_config
@@ -32,7 +32,7 @@ def reserve_run_dir(line: CommandLine) -> Iterator[Path]:
     Raises:
         UserError: the directory that the user named holds a run, or the config is invalid.
     """
-    requested = _requested_dir(line)
+    requested = Path(complete_config(line).run_dir)
     named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in line.overrides)
     with ExitStack() as cleanup:
         with signals.deferred():
@@ -42,7 +42,12 @@ def reserve_run_dir(line: CommandLine) -> Iterator[Path]:
         yield path
 
 
-def _requested_dir(line: CommandLine) -> Path:
+def complete_config(line: CommandLine) -> DictConfig:
+    """The config of a single run, with the absolute path of the directory that it asks for as ``run_dir``.
+
+    Raises:
+        UserError: the config is invalid.
+    """
     cfg = line.compose()
     job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     with open_dict(job):
@@ -59,7 +64,9 @@ def _requested_dir(line: CommandLine) -> Path:
     directory = str(cfg.hydra.run.dir)
     if not directory:
         raise UserError("hydra.run.dir= is empty: name a directory, or leave it out")
-    return Path(directory).absolute()
+    with open_dict(job):
+        job.run_dir = str(Path(directory).absolute())
+    return job
 
 
 def _reserve(path: Path) -> tuple[Path, list[Path]]:

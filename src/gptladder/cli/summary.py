@@ -18,6 +18,7 @@ from rich.text import Text
 
 from gptladder.runs.naming import current_label
 from gptladder.runs.published import SO_FAR
+from gptladder.system.commands import resume_command, script_command
 from gptladder.system.errors import printable
 
 COLOURS = {"MATCH": "green", SO_FAR: "green", "DRIFT": "yellow"}
@@ -54,17 +55,17 @@ def summary_panel(result: dict[str, Any], path: Path) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    for name, value in (*_rows(result), ("run", Text(str(shown), overflow="fold"))):
+    shown = relative_path(path)
+    for name, value in (*summary_rows(result), ("run", Text(str(shown), overflow="fold"))):
         table.add_row(name, value)
-    words = [["tensorboard", "--logdir", str(shown)]]
+    lines = [shlex.join(["tensorboard", "--logdir", str(shown)])]
     if result["step"]:  # else there is no checkpoint
-        words += [["python", f"scripts/{name}.py", "--run", str(shown)] for name in ("generate", "inspect_run")]
+        lines += [script_command(name, "--run", str(shown)) for name in ("generate", "inspect")]
     if result.get("stopped_by") and result["step"]:
-        words.append(["python", "train.py", f"resume={shown}"])
+        lines.append(resume_command(shown))
+    commands = [Text(line, style="cyan", overflow="fold") for line in lines]
     sample = Sample(printable(result["sample"].strip("\n"))) if result["step"] else None
     framed: list[RenderableType] = [Text(), sample] if sample is not None and sample.has_known_widths else []
-    commands = [Text(shlex.join(each), style="cyan", overflow="fold") for each in words]
     body = Group(table, *framed, Text(), *commands)
     panel = Panel(body, title=Text(result["model"], style="bold"), title_align="left", padding=(1, 2), width=100)
     return panel if framed or sample is None else Group(panel, sample)
@@ -98,7 +99,13 @@ class Sample:
                 yield Text.assemble((self.ARROW, "dim"), part)
 
 
-def _rows(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
+def relative_path(path: Path) -> Path:
+    """A path as a user would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def summary_rows(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
+    """The results of a run that ended, by name."""
     rate = result["tokens_per_second"]
     yield "parameters", Text(f"{result['params']:,}")
     speed = f"   {result['tokens']:,} tokens, {rate:,} tokens/s" if rate else "   no steps taken"

@@ -35,6 +35,19 @@ def exact_loss(net: nn.Module, tokens: Tensor, *, block_size: int, vocab_size: i
     return float(total / n_tokens)
 
 
+def evaluate_tokens(
+    net: nn.Module, tokens: Tensor, *, block_size: int, vocab_size: int, tokens_per_char: float
+) -> dict[str, float]:
+    """The exact loss on a text in its three units, and the number of predictions; arguments as for ``exact_loss``."""
+    loss = exact_loss(net, tokens, block_size=block_size, vocab_size=vocab_size)
+    return {
+        "loss": loss,
+        "bits_per_char": bits_per_char(loss, tokens_per_char=tokens_per_char),
+        "perplexity": perplexity(loss),
+        "n_predictions": len(tokens) - 1,
+    }
+
+
 def perplexity(loss: float) -> float:
     """``exp(loss)``; infinite on overflow."""
     return float(torch.tensor(loss, dtype=torch.float64).exp())

@@ -9,6 +9,7 @@ from typing import Any
 
 from gptladder.report.aggregate import Row
 from gptladder.report.load_runs import RunRecord
+from gptladder.system.commands import script_command
 from gptladder.system.errors import UserError
 
 ORDER = 5  # the best order on Tiny Shakespeare
@@ -58,7 +59,7 @@ def _compute(run: RunRecord, rows: list[Row]) -> NGramBaseline:
     trained = load_trained(run.checkpoint)
     train, val = recorded_tokens(trained)
     if len(train) > MAX_TOKENS:
-        return _no_baseline(f"{len(train):,} tokens take long to count; scripts/ngram.py --run counts them")
+        return _no_baseline(f"{len(train):,} tokens take long to count; {script_command('ngram', '--run')} counts them")
     unit = "characters" if isinstance(trained.tokenizer, CharTokenizer) else "tokens"
     with single_thread():
         ngram = NGram(train, order=ORDER, vocab_size=trained.tokenizer.vocab_size)

@@ -144,7 +144,17 @@ def tokenize_file(trained: Trained, path: Path) -> EvalTokens:
     Raises:
         UserError: the text cannot be read or encoded.
     """
-    text = read_text(path, key="--text")
+    return tokenize_text(trained, read_text(path, key="--text"))
+
+
+def tokenize_text(trained: Trained, text: str) -> EvalTokens:
+    """A text, encoded by the tokenizer of a run.
+
+    Raises:
+        UserError: the text cannot be encoded, or is empty.
+    """
+    if not text:
+        raise UserError("the text is empty; at least 2 tokens are needed")
     tokens = trained.tokenizer.encode(text)
     return EvalTokens(tokens, len(tokens) / len(text))
 
@@ -156,17 +166,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: the file is missing, truncated or not one of ours.
     """
     if not Path(path).is_file():
-        raise UserError(f"there is no checkpoint {path}: name one that train.py wrote, or a run directory")
+        raise UserError(f"there is no checkpoint {path}: name one that a run wrote, or a run directory")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice on foreign files
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # PyTorch may raise anything for a damaged or foreign file
         raise UserError(
-            f"checkpoint {path} cannot be read: it is truncated or was not written by train.py; take another one"
+            f"checkpoint {path} cannot be read: it is truncated or was not written by a run; take another one"
         ) from None
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("gptladder"), dict):
-        raise UserError(f"checkpoint {path} was not written by gpt-ladder: use one that train.py wrote")
+        raise UserError(f"checkpoint {path} was not written by gpt-ladder: use one that a run wrote")
     if "net" in checkpoint["gptladder"]:
         return checkpoint
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gptladder.runs.configs import CONF, flatten, values_of
+from gptladder.system.commands import is_checkout
 from gptladder.system.errors import UserError
 from gptladder.system.records import parse_yaml
 
@@ -150,6 +151,12 @@ def _examples(conf: Path) -> dict[str, list[Any]]:
     }
 
 
+def forget_configs() -> None:
+    """Read the configs again when they are needed next: in a notebook, people edit them between two runs."""
+    config_values.cache_clear()
+    _examples.cache_clear()
+
+
 @cache
 def config_values(conf: Path) -> dict[str, list[Any]]:
     """Every key of the config with the values that the files in ``conf`` give it."""
@@ -164,11 +171,18 @@ def config_values(conf: Path) -> dict[str, list[Any]]:
     return values
 
 
-def foreign_targets(config: Any, conf: Path = CONF) -> list[str]:
-    """What a config instantiates and no file in ``conf`` does; ``resume=`` refuses it, because it may do anything."""
-    values = config_values(conf)
-    known = {target for key, targets in values.items() if key.rpartition(".")[2] == "_target_" for target in targets}
+def foreign_targets(config: Any, *confs: Path) -> list[str]:
+    """What a config instantiates and no file in ``confs`` does; ``resume=`` refuses it, because it may do anything."""
+    named = [item for conf in confs or (CONF,) for item in config_values(conf).items()]
+    known = {target for key, targets in named if key.rpartition(".")[2] == "_target_" for target in targets}
     return sorted({str(target) for target in values_of(config, "_target_")} - known)
+
+
+def how_to_name_a_target() -> str:
+    """What a user does so that ``resume=`` accepts a class of their own."""
+    if is_checkout():
+        return "name it in a file such as conf/callbacks/mine.yaml"
+    return "name it in a file such as mine/callbacks/mine.yaml, and add --config-dir mine"
 
 
 def _number(value: Any) -> Any:

@@ -25,8 +25,8 @@ RUN_DIR = "${hydra:runtime.output_dir}"
 # References to other keys of a config, and to the run directory.
 _INSIDE = re.compile(r"\$\{\.*[\w.\[\]]+\}|" + re.escape(RUN_DIR))
 
-# Where a checkout keeps its configs.
-CONF = Path(__file__).parents[3] / "conf"
+# The configs that come with the package. In a checkout this is a link to ``conf/`` at its root, which people edit.
+CONF = (Path(__file__).parents[1] / "conf").resolve()
 
 
 def sorted_by_inheritance(group: Path) -> list[Path]:

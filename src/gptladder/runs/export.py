@@ -45,7 +45,7 @@ def read_exported(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         UserError: a file is missing, damaged, or not an export.
     """
     if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}: name a file that scripts/export.py wrote")
+        raise UserError(f"there is no checkpoint {path}: name a file that export wrote")
     config = path.with_suffix(".json")
     if not config.exists() and path.with_name("config.json").exists():
         raise UserError(f"{path} is of Hugging Face's transformers: name the run itself, or an export without --format")
@@ -57,5 +57,5 @@ def read_exported(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} cannot be read with {config.name} ({error}): export the run again") from None
     if not isinstance(metadata, dict) or not {"config", "tokenizer", "corpus_sha256"} <= metadata.keys():
-        raise UserError(f"{config} was not written by scripts/export.py: export the run again")
+        raise UserError(f"{config} was not written by export: export the run again")
     return metadata, weights

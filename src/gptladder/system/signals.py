@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
+def can_handle_signals() -> bool:
+    """Whether this thread may install handlers: only the main thread may, and signals interrupt no other."""
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle both signals with ``handler`` in the body, and restore the previous handlers afterwards."""
+    """Handle both signals with ``handler`` in the body, and restore the previous handlers afterwards.
+
+    In a thread other than the main one, nothing is handled.
+    """
+    if not can_handle_signals():
+        yield
+        return
     previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -34,6 +46,9 @@ def exit_on_signals() -> Iterator[None]:
         _received.append(number)
         raise SystemExit(128 + number)
 
+    if not can_handle_signals():
+        yield
+        return
     _received.clear()
     with handle_signals(exit_now):
         try:
@@ -47,7 +62,7 @@ def exit_on_signals() -> Iterator[None]:
 
 def exit_if_received() -> None:
     """Exit if a signal was received whose exit something else caught."""
-    if _received:
+    if _received and can_handle_signals():
         raise SystemExit(128 + _received[0])
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from gptladder.report.config_diff import config_diff, summarize
 from gptladder.runs.configs import first_comment, sorted_by_inheritance
 from gptladder.runs.published import published
+from gptladder.system.commands import train_command
 from gptladder.tour.console import TourConsole
 from gptladder.tour.plots import plot_rungs
 
@@ -28,7 +29,7 @@ class Rung(NamedTuple):
 
     @property
     def command(self) -> str:
-        return f"python train.py model={self.name}"
+        return train_command(f"model={self.name}")
 
 
 def load_rungs(conf: Path) -> list[Rung]:
@@ -63,9 +64,7 @@ def show(console: TourConsole) -> None:
         ],
         n_left=2,
     )
-    console.values(
-        lecture="python train.py experiment=ladder", from_nanogpt_to_llama="python train.py experiment=modern"
-    )
+    console.values(lecture=train_command("experiment=ladder"), from_nanogpt_to_llama=train_command("experiment=modern"))
     console.save_plot("ladder", lambda: plot_rungs(names, losses, "published val estimate"))
 
 

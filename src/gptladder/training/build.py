@@ -19,6 +19,7 @@ from gptladder.model.gpt import describe_net
 from gptladder.runs.configs import output_places, recorded_choices
 from gptladder.runs.init_from import InitialWeights
 from gptladder.runs.run import Run
+from gptladder.system.commands import is_called_from_python, train_command
 from gptladder.system.errors import UserError, first_line
 from gptladder.training import speed
 from gptladder.training.callback_checks import check_callbacks
@@ -123,6 +124,11 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise UserError(f"trainer: {first_line(error)}") from error
+    if trainer.world_size > 1 and is_called_from_python():
+        raise UserError(
+            f"{trainer.world_size} processes would each run this program again: use one device, or the command "
+            f"{train_command(f'hardware.devices={hardware.devices}', f'hardware.strategy={hardware.strategy}')}"
+        )
     if trainer.world_size > 1 and {'"', "\\"} & set(str(run.path)):
         raise UserError(f"hydra.run.dir={run.path} has a quote or a backslash, which Lightning gets wrong: rename it")
     if trainer.world_size == 1 and hardware.accelerator == "cpu" and not cfg.hardware.compile:

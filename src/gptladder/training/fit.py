@@ -12,7 +12,7 @@ from gptladder.data.datamodule import TextDataModule
 from gptladder.evaluation.loss import bits_per_char
 from gptladder.model.gpt import count_parameters
 from gptladder.runs.checkpoint import read_checkpoint
-from gptladder.runs.config_types import foreign_targets
+from gptladder.runs.config_types import foreign_targets, how_to_name_a_target
 from gptladder.runs.configs import describe_run, record_resolved, record_value
 from gptladder.runs.identity import config_hash, recipe
 from gptladder.runs.published import compare
@@ -79,7 +79,7 @@ def _record_start(
         for target in foreign_targets(config):
             print(
                 f"resume= will refuse this run: no config in conf/ names {target}; "
-                "name it in a file such as conf/callbacks/mine.yaml, now or later"
+                f"{how_to_name_a_target()}, now or later"
             )
         if point is not None:
             print(f"resuming at step {point.step:,}")

@@ -8,6 +8,8 @@ from typing import Any
 
 import lightning.pytorch as L
 
+from gptladder.system import signals
+
 
 class GracefulStop(L.Callback):
     """Ends a run with an evaluation for any number of steps, and an interrupted one with a checkpoint.
@@ -25,7 +27,7 @@ class GracefulStop(L.Callback):
         self._previous_handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT) if signals.can_handle_signals() else ():
             self._previous_handlers[number] = signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
