@@ -11,6 +11,7 @@ from helpers.configs import ROOT
 PACKAGES = (
     *("system", "data", "model", "evaluation", "generation", "runs"),
     *("fast", "training", "sweeps", "report", "tour", "cli"),
+    "api",  # the commands as functions: it uses what the command line uses
 )
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 
@@ -49,6 +50,6 @@ def test_one_module_imports_the_fast_package() -> None:
     ]
 
 
-def test_only_reports_tours_and_the_sweeper_import_the_report() -> None:
+def test_only_reports_tours_commands_and_the_sweeper_import_the_report() -> None:
     importers = {module.parent.name for module in MODULES if "report" in imported_packages(module)}
-    assert importers <= {"report", "tour", "gptladder_sweeper", "gptladder"}
+    assert importers <= {"report", "tour", "gptladder_sweeper", "gptladder", "api", "commands"}

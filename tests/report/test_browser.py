@@ -23,6 +23,7 @@ from PIL import Image, ImageChops
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -409,3 +410,61 @@ def test_the_report_fetches_nothing_and_logs_no_error(report: Chrome, ladder: La
     # Violations of the page's policy and errors of its scripts are logged here.
     assert [entry["message"] for entry in report.get_log("browser") if entry["level"] == "SEVERE"] == []
     assert [source for source in report.execute_script(SOURCES) if not source.startswith(("#", "data:"))] == []
+
+
+@pytest.fixture(scope="module")
+def analysis(ladder: Ladder) -> Path:
+    """The page of ``inspect_run.py`` of one run."""
+    run = next(ladder.path / name for name, result in ladder.results.items() if result["model"] == "multihead")
+    done = command("scripts/inspect_run.py", "--run", str(run), "--prompt", "ROMEO: what", cwd=ladder.path)
+    assert done.returncode == 0, done.stderr
+    return run / "analysis" / "analysis.html"
+
+
+def press(browser: Chrome, *keys: str) -> None:
+    for key in keys:
+        ActionChains(browser).send_keys(key).perform()
+
+
+def test_the_metric_of_the_report_is_chosen_by_keyboard(report: Chrome) -> None:
+    assert plotted(report)
+    for _ in range(200):
+        press(report, Keys.TAB)
+        focused = report.switch_to.active_element
+        if focused.tag_name == "button" and focused.get_attribute("aria-pressed") == "false":
+            break
+    press(report, Keys.ENTER)
+    assert focused.get_attribute("aria-pressed") == "true"
+    assert focused.value_of_css_property("outline-style") != "none"  # the focus is visible
+
+
+def test_the_loss_of_a_token_of_the_prompt_is_shown_by_keyboard_and_by_tap(browser: Chrome, analysis: Path) -> None:
+    browser.get(analysis.as_uri())
+    label = "return getComputedStyle(document.activeElement, '::after').content"
+    press(browser, Keys.TAB)
+    assert browser.execute_script(label) == '"first token: not predicted"'
+    press(browser, Keys.TAB)
+    assert re.fullmatch(r'"\d\.\d{3} nats after 1 tokens of context"', browser.execute_script(label))
+    browser.find_elements(By.CSS_SELECTOR, ".tokens i")[-1].click()
+    assert "nats after" in browser.execute_script(label)
+
+
+@pytest.mark.parametrize("width", [375, 1500])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_fit_the_window_in_light_and_dark(
+    scheme: str, width: int, browser: Chrome, ladder: Ladder, analysis: Path
+) -> None:
+    is_light = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every(part => part > 200)"
+    overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for page in (ladder.path / "report.html", analysis):
+            browser.get(page.as_uri())
+            assert browser.execute_script(is_light) == (scheme == "light")
+            assert browser.execute_script(overflow) <= 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -161,7 +161,8 @@ def test_samples_maps_and_loggers_do_not_change_the_curve(tmp_path: Path) -> Non
 def use_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     make: Callable[..., Console] = Console
     monkeypatch.setattr(
-        "gptladder.training.callbacks.progress.Console", lambda: make(force_terminal=True, width=80, file=sys.stdout)
+        "gptladder.training.callbacks.progress.Console",
+        lambda **options: make(force_terminal=True, width=80, file=sys.stdout, **options),
     )
 
 

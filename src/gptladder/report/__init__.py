@@ -19,21 +19,31 @@ from gptladder.report.columns import table_notes
 from gptladder.report.load_runs import load_runs
 from gptladder.report.ngram_baseline import NGramBaseline, compute_ngram_baseline
 from gptladder.report.page import render_page
-from gptladder.report.tables import csv_table, latex_table, markdown_table, terminal_table
+from gptladder.report.tables import csv_table, latex_table, markdown_table, table_cell, terminal_table
+from gptladder.system.callable_package import make_callable
 from gptladder.system.errors import UserError
 from gptladder.system.files import write_files
 
 __all__ = ["FILES", "Report", "Row", "show_report", "write_report"]
 
+make_callable(__name__)  # `gptladder.report(directory)` writes one
+
 FILES = ("table.md", "table.csv", "table.tex", "curves.png", "ladder.png", "report.html")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """The rows of a table, and the n-gram model that they are compared with."""
+    """The rows of a table, the n-gram model that they are compared with, and the page that shows them."""
 
     rows: list[Row]
     baseline: NGramBaseline
+    page: Path = Path("report.html")
+
+    def __repr__(self) -> str:
+        return f"Report({len(self.rows)} rows, {str(self.page)!r})"
+
+    def _repr_html_(self) -> str:
+        return table_cell(self.rows, self.baseline, self.page)
 
 
 def write_report(directory: Path, out: Path | None = None) -> Report:
@@ -51,7 +61,7 @@ def write_report(directory: Path, out: Path | None = None) -> Report:
         raise UserError(f"{directory} is not a directory: name one that contains runs")
     rows = group_runs(load_runs(directory))
     if not rows:
-        raise UserError(f"no runs found in {directory}: train.py writes a result.json for each")
+        raise UserError(f"no runs found in {directory}: each run writes a result.json")
     baseline = compute_ngram_baseline(rows)
     title = directory.resolve().name
     files = {
@@ -63,7 +73,7 @@ def write_report(directory: Path, out: Path | None = None) -> Report:
         "report.html": render_page(rows, baseline, title=title).encode(),
     }
     write_files(files, out or directory)
-    return Report(rows, baseline)
+    return Report(rows, baseline, (out or directory) / "report.html")
 
 
 def show_report(report: Report, console: Console) -> None:

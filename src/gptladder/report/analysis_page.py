@@ -6,6 +6,7 @@ import io
 import json
 import math
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,16 +101,33 @@ def _prompt_spans(analysis: Analysis, trained: Trained) -> list[TokenSpan]:
 
 
 def _token_spans(tokens: Tensor, losses: Tensor, trained: Trained) -> list[TokenSpan]:
-    uniform_loss = math.log(trained.tokenizer.vocab_size) or 1.0
-    nats = [None, *losses[: len(tokens) - 1].tolist()]
+    return token_spans(
+        [trained.tokenizer.decode([token]) for token in tokens.tolist()],
+        [None, *losses[: len(tokens) - 1].tolist()],
+        block_size=trained.block_size,
+        uniform_loss=math.log(trained.tokenizer.vocab_size),
+    )
+
+
+def token_spans(
+    tokens: Sequence[str], nats: Sequence[float | None], *, block_size: int, uniform_loss: float
+) -> list[TokenSpan]:
+    """Every token of a text with its loss, its context and its color.
+
+    Args:
+        tokens: as text.
+        nats: their losses; ``None`` for the first.
+        block_size: the text is cut into blocks of that size.
+        uniform_loss: the loss that is shown in the strongest color.
+    """
     return [
         TokenSpan(
-            trained.tokenizer.decode([token]),
+            text,
             loss,
-            (index - 1) % trained.block_size + 1 if index else 0,
-            min((loss or 0.0) / uniform_loss, 1.0),
+            (index - 1) % block_size + 1 if index else 0,
+            min((loss or 0.0) / (uniform_loss or 1.0), 1.0),
         )
-        for index, (token, loss) in enumerate(zip(tokens.tolist(), nats, strict=True))
+        for index, (text, loss) in enumerate(zip(tokens, nats, strict=True))
     ]
 
 

@@ -49,10 +49,11 @@ def _draw_layers(run: RunRecord) -> list[str]:
     tokens = trained.tokenizer.encode(run.sample)[: min(trained.block_size, MAX_PROMPT_TOKENS)].long()
     with single_thread():
         weights = attention_weights(trained.net, tokens)
-    return [_data_url(draw_heads(heads, token_labels(trained.tokenizer, tokens.tolist()))) for heads in weights]
+    return [data_url(draw_heads(heads, token_labels(trained.tokenizer, tokens.tolist()))) for heads in weights]
 
 
-def _data_url(image: Image) -> str:
+def data_url(image: Image) -> str:
+    """An image as a PNG that is part of the page."""
     file = io.BytesIO()
     image.save(file, "PNG")
     return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

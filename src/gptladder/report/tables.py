@@ -6,13 +6,15 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from gptladder.report.aggregate import Row
-from gptladder.report.columns import COLUMNS, MINUS, Column, baseline_cell, table_columns, table_notes
+from gptladder.report.columns import COLUMNS, MINUS, MISSING, Column, baseline_cell, table_columns, table_notes
 from gptladder.report.ngram_baseline import NGramBaseline
+from gptladder.report.page import load_template
 from gptladder.system.errors import printable
 
 STATUS_COLORS = {"MATCH": "green", "DRIFT": "yellow", "FAILED": "red"}
@@ -21,6 +23,7 @@ LATEX_ESCAPES = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "→": r"$\to$", "±": r"$\pm$", MINUS: "$-$", "—": "--",
     "≤": r"$\le$", ">": "$>$", "<": "$<$",
 }  # fmt: skip
+MAX_CELL_PRIORITY = 6  # a notebook leaves out the columns that a terminal drops first
 GAP = 2  # characters between two columns of the terminal
 
 
@@ -52,6 +55,21 @@ def markdown_table(rows: list[Row], baseline: NGramBaseline) -> str:
     notes = [*table_notes(rows), baseline.note]
     paragraphs = [line for note in notes for line in ("", _escape_markdown(note))]
     return "\n".join([*lines, *paragraphs, *(["", "Failed:", "", *failures] if failures else []), ""])
+
+
+def table_cell(rows: list[Row], baseline: NGramBaseline, page: Path) -> str:
+    """The table for a notebook, without the empty columns, followed by the notes and the path of the page."""
+    lines = [list(zip(COLUMNS, cells, strict=True)) for cells in _cells(rows, baseline)]
+    shown = [
+        column for column, *cells in zip(COLUMNS, *lines, strict=True) if any(text != MISSING for _, text in cells)
+    ]
+    shown = [column for column in shown if column.drop_priority <= MAX_CELL_PRIORITY]
+    return load_template("table_cell.html.j2").render(
+        columns=shown,
+        rows=[[(column, text) for column, text in line if column in shown] for line in lines],
+        notes=[*table_notes(rows), baseline.note],
+        page=str(page),
+    )
 
 
 def latex_table(rows: list[Row], baseline: NGramBaseline) -> str:

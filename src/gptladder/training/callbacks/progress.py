@@ -1,4 +1,4 @@
-"""Progress on the terminal: a line per evaluation, and a bar below them."""
+"""Progress on the terminal or in the cell of a notebook: a line per evaluation, and a bar."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import Any
 
 import lightning.pytorch as L
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-from rich.text import Text
 
+from gptladder.training.callbacks.progress_bars import CellBar, TerminalBar
 from gptladder.training.lightning_module import LanguageModel
 
 # The loss below which a few windows of text count as memorized, in nats per token.
@@ -20,22 +18,23 @@ class Progress(L.Callback):
     """Shows the losses of every evaluation, the steps and the speed; silent in all processes but the first."""
 
     def __init__(self) -> None:
-        self.console = Console()
-        self.bar: Bar | None = None
+        # In a notebook, rich would show every line as HTML of its own, which train.log never sees.
+        self.console = Console(force_jupyter=False)
+        self.bar: TerminalBar | CellBar | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not (trainer.is_global_zero and self.console.is_terminal):
+        if not trainer.is_global_zero:
             return
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("steps"), StepRate(), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=self.console, transient=True, refresh_per_second=5)
-        self.bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step)
-        self.bar.start()
+        if Console().is_jupyter:
+            self.bar = CellBar(total=trainer.max_steps, completed=trainer.global_step)
+        elif self.console.is_terminal:
+            self.bar = TerminalBar(self.console, total=trainer.max_steps, completed=trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step)
+            self.bar.update(trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
@@ -65,10 +64,3 @@ class Progress(L.Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
-
-
-class StepRate(ProgressColumn):
-    """Steps per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} steps/s" if task.speed else "")

@@ -1,0 +1,1 @@
+"""What ``import gptladder`` gives: the commands as functions, for scripts and notebooks."""
