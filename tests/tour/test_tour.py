@@ -405,7 +405,7 @@ def test_list_does_not_import_torch() -> None:
 @pytest.mark.parametrize(
     ("selectors", "numbers"),
     [
-        ([], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        ([], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
         (["3"], [3]),
         (["7", "2"], [7, 2]),
         (["2-4"], [2, 3, 4]),
@@ -419,10 +419,10 @@ def test_chapters_are_selected_by_number_range_or_name(selectors: list[str], num
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ("--chapter 12", "--chapter=12 does not exist: chapters go from 1 to 10, take --chapter 10"),
+        ("--chapter 12", "--chapter=12 does not exist: chapters go from 1 to 11, take --chapter 11"),
         ("--chapter 0", "take --chapter 1"),
         ("--chapter 4-2", "--chapter=4-2"),
-        ("--chapter 1-11", "--chapter=1-11"),
+        ("--chapter 1-12", "--chapter=1-12"),
         ("--chapter bigrm", "did you mean bigram?"),
         ("--chapter -1", "--chapter"),
         ("--chapter 6 --save file", "--save=file cannot be written"),

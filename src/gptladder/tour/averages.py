@@ -12,6 +12,7 @@ from gptladder.model.attention import UniformAttention
 from gptladder.tour.console import TourConsole
 from gptladder.tour.dataset import BLOCK_SIZE, SEED
 from gptladder.tour.plots import plot_heatmaps
+from gptladder.tour.toy import show_toy
 
 SHAPE = (4, BLOCK_SIZE, 2)
 TIMED_SHAPE = (256, 512, 64)
@@ -93,6 +94,7 @@ def time_fastest(function: Callable[[Tensor], Tensor], x: Tensor, *, repeats: in
 
 def show(console: TourConsole) -> None:
     """Print the first sequence and its means, the differences between the methods, and the cost of loops."""
+    show_toy(console)
     x = example_input()
     results = {name: average(x) for name, average in METHODS.items()}
     mean = results["loops"]

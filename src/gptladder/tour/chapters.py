@@ -28,6 +28,7 @@ TITLES = {
     "depth": "Wide and deep: parallel heads, residual connections, LayerNorm",
     "ladder": "The ladder: from bigram to GPT and Llama, one config per rung",
     "modern": "Beyond the lecture: the parts of Llama",
+    "mistakes": "Mistakes that raise no error",
 }
 CHAPTERS = tuple(Chapter(number, *item) for number, item in enumerate(TITLES.items(), start=1))
 

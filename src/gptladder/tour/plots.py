@@ -15,6 +15,7 @@ from gptladder.report.palette import palette
 
 BLUES = LinearSegmentedColormap.from_list("weights", [[part / 255 for part in c] for c in (PALE, MIDDLE, DEEP)])
 MAX_NUMBERED_ROWS = 10  # a heatmap with more rows does not print its values
+COMPARISON_COLUMNS = 3
 MAX_LARGE_LABELS = 20  # more labels get a small font
 
 
@@ -144,6 +145,32 @@ def plot_rungs(names: Sequence[str], losses: Sequence[float], title: str) -> Fig
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_xticks([])
     _name_axes(axes, "nats per character", "rung")
+    return figure
+
+
+def plot_comparisons(curves: Mapping[str, Sequence[float]], *, reference: str, interval: int) -> Figure:
+    """Plot every curve in a panel of its own, next to the reference in gray; the panels share their scales.
+
+    Args:
+        curves: losses by name, in nats per token, one every ``interval`` steps.
+        reference: the name of the curve that every panel shows.
+    """
+    others = {name: losses for name, losses in curves.items() if name != reference}
+    figure = _new_figure(9.6, 2.6 * -(-len(others) // COMPARISON_COLUMNS))
+    panels = figure.subplots(-(-len(others) // COMPARISON_COLUMNS), COMPARISON_COLUMNS, sharex=True, sharey=True)
+    for axes, (name, losses), color in zip(panels.flat, others.items(), palette(len(others)), strict=False):
+        _set_title(axes, name)
+        steps = [interval * number for number in range(len(losses))]
+        axes.plot(steps, curves[reference], color=MUTED_COLOR, linewidth=1.2, label=reference)
+        axes.plot(steps, losses, color=color, linewidth=1.8)
+        axes.set_ylim(0, 1.15 * max(curves[reference]))  # a curve that diverges leaves its panel
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color=GRID_COLOR, linewidth=0.5)
+    for axes in panels[-1]:
+        axes.set_xlabel("step", color=MUTED_COLOR, loc="right")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("val loss, nats per token", color=MUTED_COLOR)
+    panels.flat[0].legend(frameon=False, labelcolor=TEXT_COLOR)
     return figure
 
 
