@@ -1,4 +1,4 @@
-"""Every command of the docs runs, as a user would paste it, with training cut short."""
+"""Every command of the docs runs, as a user would paste it, with training cut short; so does every line of Python."""
 
 import os
 import re
@@ -68,3 +68,17 @@ def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
         ["bash", "-c", SHELL + commands(page)], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_every_recipe_of_the_notebook_page_draws_its_figure(tmp_path: Path) -> None:
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "docs" / "notebook.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) == 5
+    code = "import matplotlib; matplotlib.use('agg')\n" + "\n".join(blocks)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    named = [re.findall(r'savefig\("(\w+\.png)"', block) for block in blocks]
+    assert all(len(names) == 1 for names in named)
+    assert all((tmp_path / name).stat().st_size > 5000 for (name,) in named)
