@@ -93,7 +93,7 @@ def build(mistake: str, *, vocab_size: int) -> GPT:
 
 @torch.no_grad()
 def evaluate(net: GPT, tokens: Tensor, mistake: str) -> float:
-    """The mean loss over the same random windows each time; training goes on with the random numbers it would have."""
+    """The mean loss over the same random windows each time; the random numbers of the training stay as they are."""
     if mistake != DROPOUT_ON:
         net.eval()
     with torch.random.fork_rng(devices=[]):
@@ -135,6 +135,7 @@ def show(console: TourConsole) -> None:
         "mistake at a time. The first is a mistake of a notebook of this lecture, whose loss stayed near 2.4: "
         "it divides the scores by head_size**-0.5, where it should multiply."
     )
+    console.code(build, train_with)
     names = [CORRECT, *MISTAKES]
     results = {
         name: train_with(name, progress=lambda steps: console.progress(steps, total=STEPS + 1, description="training"))

@@ -32,6 +32,7 @@ def show_toy(console: TourConsole) -> None:
         "each divided by its sum, are the weights of a mean: the first row of a @ b is the first row of b, the second "
         "is the mean of two, the third the mean of three."
     )
+    console.code(toy_average)
     console.matrix("a", a)
     console.matrix("b", b)
     console.matrix("a @ b", c)
