@@ -10,12 +10,14 @@ import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from gptladder.fast import training_loop
 from gptladder.runs.checkpoint import read_checkpoint
 from gptladder.training import lightning_module
 from gptladder.training.build import build_datamodule
+from gptladder.training.callbacks import nonfinite
 from gptladder.training.callbacks.nonfinite import MAX_SKIPPED_STEPS, NonFiniteGuard
 from gptladder.training.checkpoint_io import AtomicCheckpointIO
 from helpers.configs import composed, trained
@@ -263,3 +265,122 @@ def test_fp16_counts_consecutive_skipped_steps_only(tmp_path: Path, tried: Calla
 def test_fp16_does_not_skip_a_non_finite_loss(fault: str, tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="step 1: loss is"):
         train_in_fp16([fault], tmp_path)
+
+
+@pytest.fixture
+def read_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the guard treat the CPU as a device on which reading a value would wait."""
+    monkeypatch.setattr(nonfinite, "_is_at_hand", lambda value: False)
+
+
+# Read at step 8 with the metrics, before the evaluation and checkpoint after step 8, and after the last step.
+@pytest.mark.usefixtures("read_late")
+@pytest.mark.parametrize(
+    ("read_by", "override"),
+    [
+        ("metrics", "trainer.log_every_n_steps=8"),
+        ("evaluation", "trainer.log_every_n_steps=1000"),
+        ("the end", "trainer.val_check_interval=1000"),
+    ],
+)
+@pytest.mark.parametrize("accumulated", [1, 3])
+@pytest.mark.parametrize("kind", FAULTS)
+def test_an_unread_fault_never_reaches_a_checkpoint_and_is_reported_with_its_step(
+    kind: str, accumulated: int, read_by: str, override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = (*small(tmp_path), "logger=none", "fast=false", "trainer.log_every_n_steps=1000", override)
+    options = (*options, f"trainer.accumulate_grad_batches={accumulated}")
+    losses = FaultyLoss(monkeypatch, FAULTS[kind], at=6 * accumulated + 1)
+    with pytest.raises(FloatingPointError) as error:
+        trained(tmp_path / "run", *options)
+    message = str(error.value)
+    in_loss = kind.startswith("loss")
+    assert message.startswith("step 7: loss is " if in_loss else "step 7: a gradient is not finite")
+    batches = losses.batches[6 * accumulated :][: 1 if in_loss else accumulated]
+    assert torch.equal(named_windows(message, tmp_path, *options), torch.cat(batches))
+    assert losses.n_batches == {"metrics": 8, "evaluation": 8, "the end": 10}[read_by] * accumulated
+    assert read(tmp_path / "run")["status"] == "failed"
+    assert_all_finite(tmp_path / "run")
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    if read_by == "the end":  # nothing was saved before
+        assert not last.exists()
+    else:
+        assert read_checkpoint(last)["global_step"] == 4
+
+
+@pytest.mark.usefixtures("read_late")
+def test_an_unread_fault_stops_a_checkpoint_between_two_evaluations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = (*small(tmp_path), "logger=none", "fast=false", "trainer.log_every_n_steps=1000")
+    callback = "+callbacks.often={_target_: lightning.pytorch.callbacks.ModelCheckpoint, every_n_train_steps: 2, "
+    FaultyLoss(monkeypatch, FAULTS["loss inf, gradients finite"], at=7)
+    with pytest.raises(FloatingPointError, match="step 7: loss is inf"):
+        trained(tmp_path / "run", *options, f"{callback}save_top_k: -1, dirpath: {tmp_path}/often}}")
+    steps = {read_checkpoint(path)["global_step"] for path in (tmp_path / "often").glob("*.ckpt")}
+    assert steps == {2, 4, 6}
+
+
+@pytest.mark.usefixtures("read_late")
+def test_values_are_read_after_a_limited_number_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = (*small(tmp_path), "logger=none", "fast=false", "trainer.log_every_n_steps=1000")
+    monkeypatch.setattr(nonfinite, "MAX_UNREAD_STEPS", 3)
+    losses = FaultyLoss(monkeypatch, FAULTS["loss nan"], at=5)
+    with pytest.raises(FloatingPointError, match="step 5: loss is nan"):
+        trained(tmp_path / "run", *options, "trainer.val_check_interval=1000")
+    assert losses.n_batches == 6
+
+
+@pytest.mark.usefixtures("read_late")
+def test_skipped_steps_that_are_read_late_are_counted_in_order(tmp_path: Path) -> None:
+    module = train_in_fp16([GRADIENT, None] * (MAX_SKIPPED_STEPS + 5), tmp_path)
+    assert not torch.equal(module.weights[0], module.weights[-1])
+    with pytest.raises(FloatingPointError, match=f"step {MAX_SKIPPED_STEPS + 1}: a gradient is not finite"):
+        train_in_fp16([GRADIENT] * (MAX_SKIPPED_STEPS + 5), tmp_path)
+
+
+@pytest.mark.usefixtures("read_late")
+@pytest.mark.parametrize("words", [["model=average"], ["model=llama", "scheduler.warmup_steps=2"]])
+def test_a_step_reads_no_value_except_where_one_is_read_anyway(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []  # at which values were read
+    watch = WatchReads(steps)
+    options = (*small(tmp_path), *words, "model.block_size=8", "fast=false", "trainer.log_every_n_steps=3")
+    monkeypatch.setattr(lightning_module.LanguageModel, "on_train_batch_start", watch.start, raising=False)
+    monkeypatch.setattr(lightning_module.LanguageModel, "on_train_batch_end", watch.end, raising=False)
+    trained(tmp_path / "run", *options, "trainer.gradient_clip_val=1.0", "data.batch_size=4")
+    assert watch.n_steps == 10
+    assert sorted(set(steps)) == [3, 6, 9]
+
+
+class WatchReads(TorchDispatchMode):
+    """Records the steps in which a value is read from a tensor, which on a GPU would wait for it."""
+
+    def __init__(self, steps: list[int]) -> None:
+        super().__init__()
+        self.steps, self.n_steps = steps, 0
+        self._patch = pytest.MonkeyPatch()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "_local_scalar_dense" in str(function) or "nonzero" in str(function):
+            self.steps.append(self.n_steps + 1)
+        return function(*args, **(kwargs or {}))
+
+    def start(self, batch: Any, batch_idx: int) -> None:
+        for name in ("tolist", "numpy", "cpu"):
+            original = getattr(Tensor, name)
+            self._patch.setattr(Tensor, name, self._recorded(original))
+        self.__enter__()
+
+    def end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.__exit__(None, None, None)
+        self._patch.undo()
+        self.n_steps += 1
+
+    def _recorded(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def read(tensor: Tensor, *arguments: Any, **options: Any) -> Any:
+            self.steps.append(self.n_steps + 1)
+            return original(tensor, *arguments, **options)
+
+        return read

@@ -141,7 +141,8 @@ def _build_callbacks(cfg: DictConfig, run: Run, further: Sequence[L.Callback], *
         val_check_interval=cfg.trainer.val_check_interval,
     )
     tokens_per_step = cfg.data.batch_size * cfg.trainer.accumulate_grad_batches * cfg.model.block_size
-    return [ResultWriter(run, tokens_per_step=tokens_per_step), NonFiniteGuard(), *callbacks]
+    # The guard first: reading from a GPU waits for it, so that the times of the writer are those of finished steps.
+    return [NonFiniteGuard(), ResultWriter(run, tokens_per_step=tokens_per_step), *callbacks]
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:

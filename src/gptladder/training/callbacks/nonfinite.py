@@ -1,11 +1,13 @@
-"""Stop at values that are NaN or infinite, before they reach a weight."""
+"""Stop at values that are NaN or infinite, before they reach a weight or, on a GPU, a checkpoint."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,31 +17,90 @@ from gptladder.training.lightning_module import NONFINITE_HINT
 # In fp16 a step whose gradients overflow is skipped and the loss scale halved; this often in a row it is no accident.
 MAX_SKIPPED_STEPS = 20
 
+# Steps whose values may wait on a GPU. Where metrics are logged more often, the values are read with them.
+MAX_UNREAD_STEPS = 50
+
+
+class _Batch(NamedTuple):
+    """The loss of a batch, and the offsets of its windows where they are known."""
+
+    loss: Tensor
+    offsets: list[Tensor]
+
+
+class _Step(NamedTuple):
+    """What tells whether a step is finite, where the step was computed; nothing was read yet."""
+
+    number: int
+    batches: list[_Batch]
+    is_finite: Tensor  # the loss of each batch, then the gradients, (accumulated + 1,) bool
+
 
 class NonFiniteGuard(L.Callback):
-    """Raises ``FloatingPointError`` before the optimizer step if the loss or a gradient is not finite."""
+    """Raises ``FloatingPointError`` if the loss or a gradient is not finite.
+
+    On the CPU it does so before the optimizer step. To read a value from a GPU, the CPU has to wait until the GPU has
+    computed it, and the GPU then waits for the next step: there each step leaves its answer on the GPU, and the answers
+    are read together, every ``log_every_n_steps`` steps (at most ``MAX_UNREAD_STEPS``), before every evaluation, before
+    every checkpoint that a run resumes from, and at the end. Weights in memory may have become NaN by then, those of a
+    checkpoint never; the error names the step at which it happened.
+    """
 
     def __init__(self) -> None:
         self._n_skipped = 0
-        self._offsets: list[Tensor] = []  # of the batches of this step
+        self._batches: list[_Batch] = []  # of the current step
+        self._unread: list[_Step] = []
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         loader: Any = trainer.train_dataloader
         offsets = [loader.batches.offsets] if isinstance(loader, TrainLoader) else []
-        if not loss.isfinite():
-            value = float(loss.detach() * trainer.accumulate_grad_batches)
-            raise nonfinite_error(f"loss is {value}", step=trainer.global_step + 1, offsets=offsets)
-        self._offsets += offsets
+        self._batches.append(_Batch(loss.detach(), offsets))
+        if _is_at_hand(loss) and not loss.isfinite():
+            raise _loss_error(self._batches[-1], step=trainer.global_step + 1)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        offsets, self._offsets = self._offsets, []
-        gradients = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
-        if all(bool(gradient.isfinite().all()) for gradient in gradients):
-            self._n_skipped = 0
+        batches, self._batches = self._batches, []
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        largest = nn.utils.get_total_norm(gradients, math.inf).to(pl_module.device)  # NaN if any value is NaN
+        is_finite = torch.stack([value.isfinite() for value in (*(batch.loss for batch in batches), largest)])
+        self._unread.append(_Step(trainer.global_step + 1, batches, is_finite))
+        every = min(trainer.log_every_n_steps or MAX_UNREAD_STEPS, MAX_UNREAD_STEPS)  # type: ignore[attr-defined]
+        if _is_at_hand(is_finite) or (trainer.global_step + 1) % every == 0:
+            self._read(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._read(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._read(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._read(trainer)
+
+    def _read(self, trainer: L.Trainer) -> None:
+        """Look at all steps that are unread, in order."""
+        if not self._unread:
             return
-        self._n_skipped += 1
-        if getattr(trainer.precision_plugin, "scaler", None) is None or self._n_skipped > MAX_SKIPPED_STEPS:
-            raise nonfinite_error("a gradient is not finite", step=trainer.global_step + 1, offsets=offsets)
+        answers = torch.stack([step.is_finite for step in self._unread]).tolist()
+        steps, self._unread = self._unread, []
+        for step, (*losses_are_finite, gradients_are_finite) in zip(steps, answers, strict=True):
+            for batch, loss_is_finite in zip(step.batches, losses_are_finite, strict=True):
+                if not loss_is_finite:
+                    raise _loss_error(batch, step=step.number)
+            self._n_skipped = 0 if gradients_are_finite else self._n_skipped + 1
+            skips = getattr(trainer.precision_plugin, "scaler", None) is not None
+            if self._n_skipped > (MAX_SKIPPED_STEPS if skips else 0):
+                offsets = [each for batch in step.batches for each in batch.offsets]
+                raise nonfinite_error("a gradient is not finite", step=step.number, offsets=offsets)
+
+
+def _is_at_hand(value: Tensor) -> bool:
+    """Whether reading a value makes nothing wait."""
+    return value.is_cpu
+
+
+def _loss_error(batch: _Batch, *, step: int) -> FloatingPointError:
+    return nonfinite_error(f"loss is {float(batch.loss)}", step=step, offsets=batch.offsets)
 
 
 def nonfinite_error(what: str, *, step: int, offsets: Sequence[Tensor]) -> FloatingPointError:
