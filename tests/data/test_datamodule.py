@@ -1,9 +1,11 @@
 """The data module: splits, loaders, and streams of random numbers."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gptladder.data.datamodule import STREAMS, TextDataModule
 from gptladder.data.training_batches import SequenceLengthWarmup
@@ -140,3 +142,31 @@ def test_a_batch_must_be_divisible_by_the_processes() -> None:
 def test_invalid_options_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         build_data(**options)
+
+
+def on_device(data: TextDataModule, device: str) -> TextDataModule:
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))  # type: ignore[assignment]
+    return data
+
+
+def test_batches_for_a_gpu_are_pinned_and_others_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    batch = next(build_data().train_batches())
+    assert build_data().on_before_batch_transfer(batch, 0) is batch  # without a trainer
+    assert on_device(build_data(), "cpu").on_before_batch_transfer(batch, 0) is batch
+    assert not pinned
+    moved = on_device(build_data(), "cuda").on_before_batch_transfer(batch, 0)
+    assert [id(tensor) for tensor in moved] == [id(tensor) for tensor in pinned]
+    assert all(torch.equal(a, b) and a.is_contiguous() for a, b in zip(moved, batch, strict=True))
+
+
+def test_a_checkpoint_of_several_gpus_is_restored_on_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    restored: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [1, 2, 3])
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", restored.extend)
+    state = build_data().state_dict()
+    build_data().load_state_dict(state)
+    assert restored == [1, 2]

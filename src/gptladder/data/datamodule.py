@@ -21,6 +21,7 @@ from gptladder.data.training_batches import (
     TrainBatches,
     TrainLoader,
 )
+from gptladder.data.windows import Batch
 from gptladder.system.errors import UserError
 
 STREAMS = ("published", "independent", "shuffled")
@@ -181,6 +182,13 @@ class TextDataModule(L.LightningDataModule):
     def predict_dataloader(self) -> SequentialBatches:
         return self.test_dataloader()
 
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Move a batch for a CUDA GPU to pinned memory, from where it is copied while the GPU computes."""
+        if self.trainer is None or self.trainer.strategy.root_device.type != "cuda":
+            return batch
+        x, y = batch  # of the same windows, not contiguous: to copy them as they are would take a copy that waits
+        return x.contiguous().pin_memory(), y.contiguous().pin_memory()
+
     @property
     def _ranks(self) -> dict[str, int]:
         if self.trainer is None:
@@ -203,7 +211,7 @@ class TextDataModule(L.LightningDataModule):
         self._n_drawn = state_dict["n_drawn"]
         self._train_batches = None
         if "cuda" in state_dict and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state_dict["cuda"])
+            torch.cuda.set_rng_state_all(state_dict["cuda"][: torch.cuda.device_count()])
         if self.train_generator is not None and self.estimate_generator is not None:
             self.train_generator.set_state(state_dict["train"])
             self.estimate_generator.set_state(state_dict["estimate"])
