@@ -148,3 +148,11 @@ def test_the_tensorboard_command_is_quoted_and_relative_to_the_working_directory
     assert "tensorboard --logdir outputs/run " in shown(path=tmp_path / "outputs/run")
     assert "tensorboard --logdir 'outputs/a run' " in shown(path=tmp_path / "outputs/a run")
     assert "tensorboard --logdir /elsewhere/run " in shown(path=Path("/elsewhere/run"))
+
+
+def test_the_panel_shows_a_gpu_and_how_well_it_was_used() -> None:
+    assert "NVIDIA L4   31.4 % of its peak (MFU)" in shown(device="NVIDIA L4", mfu=0.3142)
+    assert "device" in shown(device="NVIDIA Unknown")
+    for text in (shown(device="NVIDIA Unknown"), shown()):
+        assert "MFU" not in text
+    assert "device" not in shown()

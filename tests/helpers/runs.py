@@ -18,7 +18,10 @@ from gptladder.data.text import tiny_shakespeare
 from gptladder.fast.adamw import FusedAdamWStep
 
 # What may differ between two runs of one training.
-CIRCUMSTANCES = {"command", "git", "path", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"}
+CIRCUMSTANCES = {
+    *("command", "git", "path", "train_seconds", "tokens_per_second", "wall_seconds", "peak_memory_mb"),
+    *("device", "peak_gpu_memory_mb", "mfu"),
+}
 
 
 def small(directory: Path) -> tuple[str, ...]:

@@ -103,6 +103,9 @@ def _rows(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
     yield "parameters", Text(f"{result['params']:,}")
     speed = f"   {result['tokens']:,} tokens, {rate:,} tokens/s" if rate else "   no steps taken"
     yield "steps", Text(f"{result['step']:,}{speed}")
+    if result.get("device"):  # a GPU
+        use = f"   {100 * result['mfu']:.1f} % of its peak (MFU)" if "mfu" in result else ""
+        yield "device", Text(f"{result['device']}{use}")
     if result.get("stopped_by"):
         yield "", Text.assemble(("stopped early", "bold yellow"), f"   {result['stopped_by']}")
     yield "estimate", _losses(result["train_estimate"], result["val_estimate"])

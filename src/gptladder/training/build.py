@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from gptladder.data.datamodule import TextDataModule
+from gptladder.model.flops import training_flops_per_token
 from gptladder.model.gpt import describe_net
 from gptladder.runs.configs import output_places, recorded_choices
 from gptladder.runs.init_from import InitialWeights
@@ -115,7 +116,7 @@ def build_trainer(
             **hardware.trainer_kwargs(),
             # Lightning counts batches, the config steps.
             val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
-            callbacks=_build_callbacks(cfg, run, callbacks, has_logger=bool(loggers)),
+            callbacks=_build_callbacks(cfg, module, run, callbacks, has_logger=bool(loggers)),
             logger=loggers,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=run.path,
@@ -130,7 +131,9 @@ def build_trainer(
     return trainer
 
 
-def _build_callbacks(cfg: DictConfig, run: Run, further: Sequence[L.Callback], *, has_logger: bool) -> list[L.Callback]:
+def _build_callbacks(
+    cfg: DictConfig, module: LanguageModel, run: Run, further: Sequence[L.Callback], *, has_logger: bool
+) -> list[L.Callback]:
     """Those that record the run and guard it, those of the config, and further ones."""
     callbacks = [*_constructed(cfg, "callbacks", L.Callback), *further]
     check_states({callback.state_key: callback.state_dict() for callback in callbacks})
@@ -141,8 +144,12 @@ def _build_callbacks(cfg: DictConfig, run: Run, further: Sequence[L.Callback], *
         val_check_interval=cfg.trainer.val_check_interval,
     )
     tokens_per_step = cfg.data.batch_size * cfg.trainer.accumulate_grad_batches * cfg.model.block_size
+    # A warm-up of the sequence length has shorter windows at first.
+    known = not cfg.data.get("sequence_length_warmup")
+    flops_per_token = training_flops_per_token(module.net, cfg.model.block_size) if known else 0
+    writer = ResultWriter(run, tokens_per_step=tokens_per_step, flops_per_token=flops_per_token)
     # The guard first: reading from a GPU waits for it, so that the times of the writer are those of finished steps.
-    return [NonFiniteGuard(), ResultWriter(run, tokens_per_step=tokens_per_step), *callbacks]
+    return [NonFiniteGuard(), writer, *callbacks]
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:

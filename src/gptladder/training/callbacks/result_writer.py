@@ -8,28 +8,57 @@ from typing import Any
 import lightning.pytorch as L
 
 from gptladder.runs.run import Run
+from gptladder.training import gpu_use
 from gptladder.training.lightning_module import LanguageModel
 
 
 class ResultWriter(L.Callback):
-    """Writes the curve, the best point and the training time; they are part of the checkpoint."""
+    """Writes the curve, the best point and the training time; they are part of the checkpoint.
 
-    def __init__(self, run: Run, *, tokens_per_step: int) -> None:
+    On a GPU it also writes how well the training used it, and logs that as ``train/mfu`` for the steps since the last
+    evaluation.
+
+    Args:
+        run: whose result it writes.
+        tokens_per_step: of all processes together.
+        flops_per_token: of a forward and a backward pass; 0 if it is not known.
+    """
+
+    def __init__(self, run: Run, *, tokens_per_step: int, flops_per_token: int = 0) -> None:
         self.run = run
         self.tokens_per_step = tokens_per_step
+        self.flops_per_token = flops_per_token
         self.curve: list[dict[str, Any]] = []
         self.train_seconds = 0.0
         self._segment_start = 0.0
+        self._segment_step = 0  # at that time
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._segment_start = time.perf_counter()
+        for key in gpu_use.KEYS:  # of the device that it was started on
+            self.run.result.pop(key, None)
+        self._start_segment(trainer)
+
+    def _start_segment(self, trainer: L.Trainer) -> None:
+        self._segment_start, self._segment_step = time.perf_counter(), trainer.global_step
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.train_seconds += time.perf_counter() - self._segment_start  # it may end between two evaluations
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self.train_seconds += time.perf_counter() - self._segment_start
+            seconds = time.perf_counter() - self._segment_start
+            self.train_seconds += seconds
+            self._log_utilization(trainer, seconds)
+
+    def _log_utilization(self, trainer: L.Trainer, seconds: float) -> None:
+        tokens = (trainer.global_step - self._segment_step) * self.tokens_per_step
+        use = self._gpu_use(trainer, tokens / seconds)
+        if "mfu" in use:
+            for logger in trainer.loggers:
+                logger.log_metrics({"train/mfu": use["mfu"]}, step=trainer.global_step)
+
+    def _gpu_use(self, trainer: L.Trainer, tokens_per_second: float | None) -> dict[str, Any]:
+        return gpu_use.gpu_use(trainer, flops_per_token=self.flops_per_token, tokens_per_second=tokens_per_second)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking:
@@ -38,8 +67,9 @@ class ResultWriter(L.Callback):
         # In result.json with the names of the run directory, in logs with those of TensorBoard.
         metrics = {name.replace("/", "_"): value for name, value in pl_module.val_metrics.items()}
         self.curve.append({"step": trainer.global_step, **metrics})
-        self.run.write(**self._summary())
-        self._segment_start = time.perf_counter()
+        summary = self._summary()
+        self.run.write(**summary, **self._gpu_use(trainer, summary["tokens_per_second"]))
+        self._start_segment(trainer)
 
     def _summary(self) -> dict[str, Any]:
         latest = self.curve[-1]
