@@ -1,14 +1,20 @@
-"""nanoGPT's documented CPU recipe for Tiny Shakespeare, as a plain loop in eager PyTorch.
+"""nanoGPT's documented recipes for Tiny Shakespeare, as a plain loop in PyTorch.
 
 This file does not use ``gptladder``. ``python scripts/baselines/nanogpt.py TEXT`` trains like nanoGPT's
 ``train.py config/train_shakespeare_char.py --device=cpu --compile=False`` with the sizes that its README gives for a
 CPU. It is the baseline of the benchmark and the reference of the tests.
+
+``--time-gpu STEPS`` times steps of ``train.py config/train_shakespeare_char.py`` as it is: 10.6 million parameters on a
+GPU, in bf16, with flash attention and ``torch.compile``, batches from pinned memory, and the loss read every ten steps.
 """
 
 import argparse
+import json
 import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +25,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of the README and the config file."""
+    """The settings of the README for a CPU and of the config file."""
 
     seed: int = 1337
     block_size: int = 64
@@ -36,6 +42,22 @@ class Settings:
     grad_clip: float = 1.0
     eval_interval: int = 250
     eval_iters: int = 20
+    dropout: float = 0.0
+    device: str = "cpu"
+
+
+# The settings of the config file alone.
+GPU = Settings(
+    block_size=256,
+    batch_size=64,
+    n_layer=6,
+    n_head=6,
+    n_embd=384,
+    max_iters=5000,
+    eval_iters=200,
+    dropout=0.2,
+    device="cuda",
+)
 
 
 class LayerNorm(nn.Module):
@@ -53,8 +75,10 @@ class Attention(nn.Module):
     def __init__(self, s: Settings) -> None:
         super().__init__()
         self.n_head = s.n_head
+        self.p_dropout = s.dropout
         self.query_key_value = nn.Linear(s.n_embd, 3 * s.n_embd, bias=False)
         self.projection = nn.Linear(s.n_embd, s.n_embd, bias=False)
+        self.dropout = nn.Dropout(s.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         n_batch, n_time, n_embd = x.shape
@@ -62,8 +86,9 @@ class Attention(nn.Module):
             part.view(n_batch, n_time, self.n_head, -1).transpose(1, 2)
             for part in self.query_key_value(x).split(n_embd, dim=2)
         )
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.projection(y.transpose(1, 2).contiguous().view(n_batch, n_time, n_embd))
+        p = self.p_dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
+        return self.dropout(self.projection(y.transpose(1, 2).contiguous().view(n_batch, n_time, n_embd)))
 
 
 class FeedForward(nn.Module):
@@ -71,9 +96,10 @@ class FeedForward(nn.Module):
         super().__init__()
         self.widen = nn.Linear(s.n_embd, 4 * s.n_embd, bias=False)
         self.projection = nn.Linear(4 * s.n_embd, s.n_embd, bias=False)
+        self.dropout = nn.Dropout(s.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.projection(F.gelu(self.widen(x)))
+        return self.dropout(self.projection(F.gelu(self.widen(x))))
 
 
 class Layer(nn.Module):
@@ -94,6 +120,7 @@ class Net(nn.Module):
         super().__init__()
         self.token = nn.Embedding(vocab_size, s.n_embd)
         self.position = nn.Embedding(s.block_size, s.n_embd)
+        self.dropout = nn.Dropout(s.dropout)
         self.layers = nn.ModuleList([Layer(s) for _ in range(s.n_layer)])
         self.norm = LayerNorm(s.n_embd)
         self.lm_head = nn.Linear(s.n_embd, vocab_size, bias=False)
@@ -104,7 +131,7 @@ class Net(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / narrower)
 
     def forward(self, idx: Tensor) -> Tensor:
-        x = self.token(idx) + self.position(torch.arange(idx.shape[1]))
+        x = self.dropout(self.token(idx) + self.position(torch.arange(idx.shape[1], device=idx.device)))
         for layer in self.layers:
             x = layer(x)
         return self.lm_head(self.norm(x))
@@ -123,7 +150,9 @@ def get_batch(tokens: Tensor, s: Settings) -> tuple[Tensor, Tensor]:
     ix = torch.randint(len(tokens) - s.block_size, (s.batch_size,))
     x = torch.stack([tokens[i : i + s.block_size] for i in ix])
     y = torch.stack([tokens[i + 1 : i + 1 + s.block_size] for i in ix])
-    return x, y
+    if s.device == "cpu":
+        return x, y
+    return tuple(part.pin_memory().to(s.device, non_blocking=True) for part in (x, y))
 
 
 def loss_of(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -146,21 +175,54 @@ def build_optimizer(net: nn.Module, s: Settings) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": s.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=s.lr, betas=s.betas)
+    return torch.optim.AdamW(groups, lr=s.lr, betas=s.betas, fused=s.device != "cpu" or None)
 
 
 def steps(net: nn.Module, tokens: Tensor, s: Settings) -> Iterator[float]:
     """Train, and yield the loss of each step."""
+    for loss in unread_steps(net, tokens, s):
+        yield loss.item()
+
+
+def unread_steps(net: nn.Module, tokens: Tensor, s: Settings) -> Iterator[Tensor]:
+    """Train, and yield the loss of each step as a tensor; on a GPU nobody has waited for it yet."""
     optimizer = build_optimizer(net, s)
+    batch = None
     for it in range(s.max_iters):
         for group in optimizer.param_groups:
             group["lr"] = lr_at(it, s)
-        loss = loss_of(net, *get_batch(tokens, s))
+        with autocast(s):
+            loss = loss_of(net, *(batch or get_batch(tokens, s)))
+        batch = None if s.device == "cpu" else get_batch(tokens, s)  # while the GPU computes
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), s.grad_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        yield loss.item()
+        yield loss.detach()
+
+
+def autocast(s: Settings) -> AbstractContextManager[None]:
+    """Mixed precision in bf16 on a GPU."""
+    return nullcontext() if s.device == "cpu" else torch.autocast(s.device, dtype=torch.bfloat16)
+
+
+def time_steps(tokens: Tensor, vocab_size: int, s: Settings, *, n_warmup: int, compiled: bool) -> dict[str, float]:
+    """The time of a step after a warm-up, in which ``torch.compile`` compiles, and the peak memory of a GPU."""
+    torch.manual_seed(s.seed)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    net = Net(s, vocab_size).to(s.device)
+    wait = torch.cuda.synchronize if s.device == "cuda" else lambda: None
+    for it, loss in enumerate(unread_steps(torch.compile(net) if compiled else net, tokens, s), start=1):
+        if it % 10 == 0:
+            loss.item()
+        if it == n_warmup:
+            wait()
+            started = time.perf_counter()
+    wait()
+    seconds = (time.perf_counter() - started) / (s.max_iters - n_warmup)
+    peak = torch.cuda.max_memory_allocated() if s.device == "cuda" else 0
+    return {"ms_per_step": 1e3 * seconds, "peak_gpu_memory_mb": peak // 2**20}
 
 
 @torch.no_grad()
@@ -185,13 +247,22 @@ def exact(net: nn.Module, tokens: Tensor, s: Settings, n_blocks: int = 64) -> fl
 
 def main() -> None:
     """Train, and print the exact loss of the validation split."""
-    parser = argparse.ArgumentParser(description="nanoGPT's CPU recipe as a plain loop.")
+    parser = argparse.ArgumentParser(description="nanoGPT's recipes as a plain loop.")
     parser.add_argument("text", type=Path)
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--max-iters", type=int, default=Settings.max_iters)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--time-gpu", type=int, metavar="STEPS", help="print the time of a step on a GPU as JSON")
+    parser.add_argument("--warmup", type=int, default=20, metavar="STEPS", help="steps before them (default 20)")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.time_gpu:
+        s = replace(GPU, max_iters=arguments.warmup + arguments.time_gpu)
+        tokens, _, vocab_size = encode(arguments.text.read_text())
+        timed = time_steps(tokens, vocab_size, s, n_warmup=arguments.warmup, compiled=not arguments.eager)
+        print(json.dumps(timed))
+        return
     s = Settings(seed=arguments.seed, max_iters=arguments.max_iters)
     torch.manual_seed(s.seed)
     train_tokens, val_tokens, vocab_size = encode(arguments.text.read_text())

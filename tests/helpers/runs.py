@@ -92,6 +92,15 @@ def assert_same_run(run: Path, whole: Path) -> None:
     assert lines == shown
 
 
+def assert_all_finite(run: Path) -> None:
+    """No weight and no moment in a checkpoint is NaN or infinite."""
+    for path in (run / "checkpoints").glob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        moments = [state for optimizer in content.get("optimizer_states", []) for state in optimizer["state"].values()]
+        tensors = [*content["state_dict"].values(), *(value for state in moments for value in state.values())]
+        assert all(tensor.isfinite().all() for tensor in tensors if isinstance(tensor, torch.Tensor))
+
+
 class Killed(BaseException):
     """Simulates a kill: no code of ours handles it."""
 

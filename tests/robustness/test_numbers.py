@@ -22,7 +22,7 @@ from gptladder.training.callbacks.nonfinite import MAX_SKIPPED_STEPS, NonFiniteG
 from gptladder.training.checkpoint_io import AtomicCheckpointIO
 from helpers.configs import composed, trained
 from helpers.processes import Warm
-from helpers.runs import read, small
+from helpers.runs import assert_all_finite, read, small
 
 
 class InfiniteGradient(torch.autograd.Function):
@@ -82,14 +82,6 @@ class FaultyLoss:
         self.batches.append(targets)
         self.weights.append([parameter.detach().clone() for parameter in self.net.parameters()])
         return self.fault(loss) if self.n_batches == self.at else loss
-
-
-def assert_all_finite(run: Path) -> None:
-    for path in (run / "checkpoints").glob("*.ckpt"):
-        content = torch.load(path, weights_only=True)
-        moments = [state for optimizer in content.get("optimizer_states", []) for state in optimizer["state"].values()]
-        tensors = [*content["state_dict"].values(), *(value for state in moments for value in state.values())]
-        assert all(tensor.isfinite().all() for tensor in tensors if isinstance(tensor, Tensor))
 
 
 def named_windows(message: str, run: Path, *overrides: str) -> Tensor:

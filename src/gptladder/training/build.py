@@ -212,6 +212,8 @@ def _silence_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning 2.6 calls torch 2.13 in a deprecated way.
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    # A run computes in the precision that its config says; TF32 has fewer digits than fp32.
+    warnings.filterwarnings("ignore", message=".*TensorFloat32 tensor cores.*")
     for message in (
         "your dataloader is not resumable",  # the data module keeps the state of every stream
         "exists and is not empty",  # the checkpoints of the run that is resumed
