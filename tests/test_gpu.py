@@ -114,7 +114,7 @@ def test_the_first_estimates_of_a_shallow_rung_are_the_published_ones(rung: str,
     [
         ("dropout", []),
         # Fused attention sums its gradients in any order unless it is told otherwise.
-        ("gpt", ["model.n_layer=2", "model.n_embd=96", "model.block_size=64", "trainer.deterministic=true"]),
+        ("gpt", ["model.n_layer=2", "model.n_embd=96", "model.block_size=64", "+trainer.deterministic=true"]),
     ],
 )
 def test_a_resumed_run_has_the_same_bits(

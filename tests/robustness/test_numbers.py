@@ -262,7 +262,7 @@ def test_fp16_does_not_skip_a_non_finite_loss(fault: str, tmp_path: Path) -> Non
 @pytest.fixture
 def read_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the guard treat the CPU as a device on which reading a value would wait."""
-    monkeypatch.setattr(nonfinite, "_is_at_hand", lambda value: False)
+    monkeypatch.setattr(nonfinite, "_reads_at_once", lambda device: False)
 
 
 # Read at step 8 with the metrics, before the evaluation and checkpoint after step 8, and after the last step.
@@ -311,6 +311,27 @@ def test_an_unread_fault_stops_a_checkpoint_between_two_evaluations(
         trained(tmp_path / "run", *options, f"{callback}save_top_k: -1, dirpath: {tmp_path}/often}}")
     steps = {read_checkpoint(path)["global_step"] for path in (tmp_path / "often").glob("*.ckpt")}
     assert steps == {2, 4, 6}
+
+
+@pytest.mark.usefixtures("read_late")
+@pytest.mark.parametrize("kind", ["loss nan", "loss inf, gradients finite"])
+def test_nothing_is_saved_after_a_fault_that_was_read_late(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = (*small(tmp_path), "logger=none", "fast=false", "trainer.log_every_n_steps=1000")
+    callback = "+callbacks.on_error={_target_: lightning.pytorch.callbacks.OnExceptionCheckpoint, dirpath: "
+    FaultyLoss(monkeypatch, FAULTS[kind], at=7)
+    with pytest.raises(FloatingPointError, match="step 7: loss is"):
+        trained(tmp_path / "run", *options, f"{callback}{tmp_path}}}")
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
+@pytest.mark.usefixtures("read_late")
+def test_the_last_step_of_an_epoch_may_have_fewer_batches(tmp_path: Path) -> None:
+    options = (*small(tmp_path), "logger=none", "fast=false", "trainer.log_every_n_steps=1000")
+    words = ["trainer.accumulate_grad_batches=3", "+trainer.limit_train_batches=8", "trainer.max_epochs=1"]
+    result = trained(tmp_path / "run", *options, *words)
+    assert result["step"] == 3
 
 
 @pytest.mark.usefixtures("read_late")

@@ -50,22 +50,32 @@ class NonFiniteGuard(L.Callback):
         self._n_skipped = 0
         self._batches: list[_Batch] = []  # of the current step
         self._unread: list[_Step] = []
+        self._error: FloatingPointError | None = None  # that was found after the update
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._batches, self._unread, self._error = [], [], None
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         loader: Any = trainer.train_dataloader
         offsets = [loader.batches.offsets] if isinstance(loader, TrainLoader) else []
         self._batches.append(_Batch(loss.detach(), offsets))
-        if _is_at_hand(loss) and not loss.isfinite():
+        if _reads_at_once(loss.device) and not loss.isfinite():
             raise _loss_error(self._batches[-1], step=trainer.global_step + 1)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        number = trainer.global_step + 1
         batches, self._batches = self._batches, []
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        largest = nn.utils.get_total_norm(gradients, math.inf).to(pl_module.device)  # NaN if any value is NaN
-        is_finite = torch.stack([value.isfinite() for value in (*(batch.loss for batch in batches), largest)])
-        self._unread.append(_Step(trainer.global_step + 1, batches, is_finite))
+        if _reads_at_once(pl_module.device):
+            is_finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+            self._check_gradients(trainer, number, batches, is_finite=is_finite)
+            return
+        # One value for all of them, NaN if any of theirs is: a kernel for each would take longer to launch than to run.
+        largest = nn.utils.get_total_norm(gradients, math.inf).to(pl_module.device)
+        answers = [value.isfinite() for value in (*(batch.loss for batch in batches), largest)]
+        self._unread.append(_Step(number, batches, torch.stack(answers)))
         every = min(trainer.log_every_n_steps or MAX_UNREAD_STEPS, MAX_UNREAD_STEPS)  # type: ignore[attr-defined]
-        if _is_at_hand(is_finite) or (trainer.global_step + 1) % every == 0:
+        if number % every == 0:
             self._read(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -73,6 +83,8 @@ class NonFiniteGuard(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._read(trainer)
+        if self._error is not None:  # a callback saves what is left after the error
+            raise self._error
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._read(trainer)
@@ -81,22 +93,29 @@ class NonFiniteGuard(L.Callback):
         """Look at all steps that are unread, in order."""
         if not self._unread:
             return
-        answers = torch.stack([step.is_finite for step in self._unread]).tolist()
         steps, self._unread = self._unread, []
-        for step, (*losses_are_finite, gradients_are_finite) in zip(steps, answers, strict=True):
-            for batch, loss_is_finite in zip(step.batches, losses_are_finite, strict=True):
-                if not loss_is_finite:
-                    raise _loss_error(batch, step=step.number)
-            self._n_skipped = 0 if gradients_are_finite else self._n_skipped + 1
-            skips = getattr(trainer.precision_plugin, "scaler", None) is not None
-            if self._n_skipped > (MAX_SKIPPED_STEPS if skips else 0):
-                offsets = [each for batch in step.batches for each in batch.offsets]
-                raise nonfinite_error("a gradient is not finite", step=step.number, offsets=offsets)
+        answers = iter(torch.cat([step.is_finite for step in steps]).tolist())
+        try:
+            for step in steps:
+                for batch in step.batches:
+                    if not next(answers):
+                        raise _loss_error(batch, step=step.number)
+                self._check_gradients(trainer, step.number, step.batches, is_finite=next(answers))
+        except FloatingPointError as error:
+            self._error = error
+            raise
+
+    def _check_gradients(self, trainer: L.Trainer, step: int, batches: list[_Batch], *, is_finite: bool) -> None:
+        self._n_skipped = 0 if is_finite else self._n_skipped + 1
+        skips = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if self._n_skipped > (MAX_SKIPPED_STEPS if skips else 0):
+            offsets = [each for batch in batches for each in batch.offsets]
+            raise nonfinite_error("a gradient is not finite", step=step, offsets=offsets)
 
 
-def _is_at_hand(value: Tensor) -> bool:
-    """Whether reading a value makes nothing wait."""
-    return value.is_cpu
+def _reads_at_once(device: torch.device) -> bool:
+    """Whether reading a value from a device makes nothing wait."""
+    return device.type == "cpu"
 
 
 def _loss_error(batch: _Batch, *, step: int) -> FloatingPointError:
