@@ -164,6 +164,7 @@ def test_the_report_of_pytest_gives_each_outcome(checks: ModuleType, tmp_path: P
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_the_gpu_tests_are_run_and_skipped_without_a_gpu(checks: ModuleType) -> None:
     found = checks.run_tests(0, "-m", "gpu", "tests/test_gpu.py", "-k", "pinned or names or generates and bigram")
