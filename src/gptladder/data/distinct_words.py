@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from gptladder.data.tokenizer import smallest_int_dtype
 # comes before it. What Python takes for visible, the library takes for visible too.
 SPACE = re.compile(r" (?=\S)")
 
-# New words are encoded so many in one text, which is twice as fast as one by one.
-N_JOINED = 1000
+# New words are encoded so many in one text, which is twice as fast as one by one; each core takes some of the texts.
+N_JOINED = 200
 
 # When more words or characters are remembered, all are forgotten: some 100 MB.
 MAX_WORDS, MAX_CHARS = 2**19, 2**24
@@ -29,11 +28,42 @@ Ints = np.ndarray[Any, np.dtype[Any]]
 
 
 class _Numbers(dict[str, int]):
-    """Numbers words, without the space before them, in the order in which they first appear."""
+    """Numbers words, without the space before them, in the order in which they first appear.
+
+    Attributes:
+        new: the words that were numbered and not remembered yet.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.new: list[str] = []
 
     def __missing__(self, word: str) -> int:
         number = self[word] = len(self)
+        self.new.append(word)
         return number
+
+
+class _GrowingArray:
+    """An array to whose end values are added; its memory doubles when it is full, so that few of them are copied."""
+
+    def __init__(self, dtype: np.dtype[Any] | type) -> None:
+        self._memory: Ints = np.empty(1, dtype)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, values: Ints) -> None:
+        start, self._length = self._length, self._length + len(values)
+        if self._length > len(self._memory):
+            larger: Ints = np.empty(2 * self._length, self._memory.dtype)
+            larger[:start] = self._memory[:start]
+            self._memory = larger
+        self._memory[start : self._length] = values
+
+    def __getitem__(self, indices: Ints) -> Ints:
+        return self._memory[indices]
 
 
 class DistinctWords:
@@ -55,10 +85,10 @@ class DistinctWords:
         if len(self._numbers) > MAX_WORDS or self._n_chars > MAX_CHARS:
             self._forget()
         first, *words = SPACE.split(text)
-        n_known = len(self._numbers)
         numbers = np.fromiter(map(self._numbers.__getitem__, words), np.int64, len(words))
-        if len(self._numbers) > n_known:
-            self._remember(list(islice(self._numbers, n_known, None)))
+        if self._numbers.new:
+            self._remember(self._numbers.new)
+            self._numbers.new = []
         lengths = self._lengths[numbers]
         ends = lengths.cumsum()
         # Token i of the text is token i - (where its word begins in the text) + (where it begins in the memory).
@@ -69,9 +99,9 @@ class DistinctWords:
     def _forget(self) -> None:
         self._numbers = _Numbers()
         self._n_chars = 0
-        self._tokens: Ints = np.empty(0, self._dtype)
-        self._starts: Ints = np.empty(0, np.int64)
-        self._lengths: Ints = np.empty(0, np.int64)
+        self._tokens = _GrowingArray(self._dtype)
+        self._starts = _GrowingArray(np.int64)
+        self._lengths = _GrowingArray(np.int64)
 
     def _remember(self, words: list[str]) -> None:
         """Encode new words, many in one text; the arrays then have an entry for every number."""
@@ -82,9 +112,9 @@ class DistinctWords:
         word_ends = np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts)).cumsum()
         stops = np.searchsorted(token_ends, word_ends, side="right")
         starts = np.concatenate([[0], stops[:-1]])
-        self._starts = np.concatenate([self._starts, len(self._tokens) + starts])
-        self._lengths = np.concatenate([self._lengths, stops - starts])
-        self._tokens = np.concatenate([self._tokens, tokens])
+        self._starts.add(len(self._tokens) + starts)
+        self._lengths.add(stops - starts)
+        self._tokens.add(tokens)
         self._n_chars += sum(map(len, words))
 
     def _encode(self, texts: list[str]) -> Ints:
