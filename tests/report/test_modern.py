@@ -46,14 +46,22 @@ def test_the_command_writes_the_page(sweeps: Path) -> None:
     assert (sweeps / "docs" / "modern.md").read_text().startswith("# From nanoGPT to Llama\n")
 
 
-def test_a_sweep_that_was_not_trained_is_named_with_its_command(sweeps: Path) -> None:
-    (sweeps / "modern").rename(sweeps / "other")
+def test_a_sweep_that_was_not_trained_is_left_out_and_named_with_its_command(sweeps: Path) -> None:
+    (sweeps / "modern_equal_time").rename(sweeps / "other")
     done = command("scripts/modern.py", str(sweeps), "--out", "docs", cwd=sweeps)
+    line = "left out: modern_equal_time, which python train.py experiment=modern_equal_time trains"
+    assert (done.returncode, done.stdout.splitlines()) == (0, [line, "docs/modern.md"])
+    assert "Loss at equal time" not in (sweeps / "docs" / "modern.md").read_text()
+
+
+def test_without_any_of_its_sweeps_there_is_no_page(tmp_path: Path) -> None:
+    done = command("scripts/modern.py", str(tmp_path), "--out", "docs", cwd=tmp_path)
     assert done.returncode == 2
     assert (
         done.stderr
-        == "error: there are no runs in " + str(sweeps / "modern") + ": python train.py experiment=modern makes them\n"
+        == f"error: there are no runs in {tmp_path / 'modern'}: python train.py experiment=modern makes them\n"
     )
+    assert not (tmp_path / "docs").exists()
 
 
 def test_at_equal_time_every_modern_rung_has_its_own_number_of_steps() -> None:

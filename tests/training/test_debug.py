@@ -25,6 +25,11 @@ def test_fast_takes_20_steps_and_one_evaluation(tmp_path: Path) -> None:
     assert [point["step"] for point in result["curve"]] == [0, 20]
 
 
+def test_fast_also_trains_a_rung_with_a_longer_warmup(tmp_path: Path) -> None:
+    result = trained(tmp_path, "model=llama", "model.n_layer=1", "model.n_embd=32", "debug=fast", "logger=none")
+    assert (result["status"], result["step"]) == ("finished", 20)
+
+
 def test_anomaly_names_the_module_with_the_first_non_finite_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

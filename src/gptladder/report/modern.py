@@ -67,19 +67,20 @@ def modern_page(rows: Mapping[str, list[Row]], note: str = "") -> str:
     """The page in Markdown.
 
     Args:
-        rows: of each section, by the name of its sweep.
+        rows: of each section, by the name of its sweep; a section without rows is left out.
         note: a last sentence, such as the machine and the time that the runs took.
     """
+    sections = [section for section in SECTIONS if rows[section.sweep]]
     lines = ["# From nanoGPT to Llama", "", *_paragraphs(*INTRODUCTION)]
     lines += [
         "```",
-        *(f"python train.py experiment={section.sweep} seed=1337,1338,1339" for section in SECTIONS),
+        *(f"python train.py experiment={section.sweep} seed=1337,1338,1339" for section in sections),
         "```",
         "",
     ]
-    for section in SECTIONS:
+    for section in sections:
         lines += [f"## {section.title}", "", *_paragraphs(section.text), *_table(section, rows[section.sweep]), ""]
-    notes = dict.fromkeys(each for section in SECTIONS for each in table_notes(rows[section.sweep]))
+    notes = dict.fromkeys(each for section in sections for each in table_notes(rows[section.sweep]))
     shared = [each for each in notes if not each.startswith("p-values")]
     p_values = "p-values are corrected within each table (Holm)."
     return "\n".join([*lines, "## How to read the tables", "", *_paragraphs(*shared, p_values, note)])

@@ -23,10 +23,11 @@ def main() -> None:
     from gptladder.system.files import write_files
 
     rows = {section.sweep: group_runs(load_runs(arguments.directory / section.sweep)) for section in SECTIONS}
-    for sweep, found in rows.items():
-        if not found:
-            raise UserError(
-                f"there are no runs in {arguments.directory / sweep}: {train_command(f'experiment={sweep}')} makes them"
-            )
+    missing = [sweep for sweep, found in rows.items() if not found]
+    if len(missing) == len(rows):
+        command = train_command(f"experiment={missing[0]}")
+        raise UserError(f"there are no runs in {arguments.directory / missing[0]}: {command} makes them")
+    for sweep in missing:
+        print(f"left out: {sweep}, which {train_command(f'experiment={sweep}')} trains")
     write_files({"modern.md": modern_page(rows, arguments.note).encode()}, arguments.out)
     print(arguments.out / "modern.md")
