@@ -166,10 +166,7 @@ def plot_comparisons(curves: Mapping[str, Sequence[float]], *, reference: str, i
         axes.set_ylim(0, 1.15 * max(curves[reference]))  # a curve that diverges leaves its panel
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=GRID_COLOR, linewidth=0.5)
-    for axes in panels[-1]:
-        axes.set_xlabel("step", color=MUTED_COLOR, loc="right")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("val loss, nats per token", color=MUTED_COLOR)
+        _name_axes(axes, "step", "val loss, nats per token")
     panels.flat[0].legend(frameon=False, labelcolor=TEXT_COLOR)
     return figure
 
