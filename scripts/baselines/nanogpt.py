@@ -185,7 +185,7 @@ def steps(net: nn.Module, tokens: Tensor, s: Settings) -> Iterator[float]:
 
 
 def unread_steps(net: nn.Module, tokens: Tensor, s: Settings) -> Iterator[Tensor]:
-    """Train, and yield the loss of each step as a tensor; on a GPU nobody has waited for it yet."""
+    """Train, and yield the loss of each step as a tensor; on a GPU it may still be in the queue."""
     optimizer = build_optimizer(net, s)
     batch = None
     for it in range(s.max_iters):

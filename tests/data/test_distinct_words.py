@@ -19,7 +19,7 @@ from helpers.tokenizers import TINY_BPE
 DIFFICULT = "ab  \n\n\t\r\f\x1c\x1f\x85\xa0\u2003\u3000\u200b\ufeff.,'s1é日\u0301😀"
 
 
-def whole(text: str) -> list[int]:
+def encode_at_once(text: str) -> list[int]:
     """The tokens of a text that the library encodes in one piece."""
     tokens: list[int] = TINY_BPE.backend.encode(text, add_special_tokens=False).ids
     return tokens
@@ -38,7 +38,7 @@ def test_tokens_of_the_words_equal_those_of_the_whole_text(text: str, n_joined: 
         tokenizer = fresh()
         for part in (text, text[: len(text) // 2], text):  # with words that were seen before, and forgotten again
             tokens = tokenizer.encode(part)
-            assert tokens.tolist() == whole(part)
+            assert tokens.tolist() == encode_at_once(part)
             assert tokens.numpy().dtype == smallest_int_dtype(tokenizer.vocab_size)
 
 
@@ -46,19 +46,19 @@ def test_tokens_of_the_words_equal_those_of_the_whole_text(text: str, n_joined: 
 def test_any_text_has_the_tokens_of_the_whole_text(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bpe, "SHORT_TEXT", -1)
-        assert fresh().encode(f"{text} {text}").tolist() == whole(f"{text} {text}")
+        assert fresh().encode(f"{text} {text}").tolist() == encode_at_once(f"{text} {text}")
 
 
 def test_shakespeare_has_the_tokens_of_the_whole_text() -> None:
     text = tiny_shakespeare()[:200_000]
     assert len(text) > bpe.SHORT_TEXT
-    assert fresh().encode(text).tolist() == whole(text)
+    assert fresh().encode(text).tolist() == encode_at_once(text)
 
 
 def test_a_word_is_encoded_once() -> None:
     encoded: list[str] = []
     words = distinct_words.DistinctWords(
-        lambda texts: [encoded.extend(texts) or whole(text) for text in texts],
+        lambda texts: [encoded.extend(texts) or encode_at_once(text) for text in texts],
         [TINY_BPE.token_bytes(token) for token in range(TINY_BPE.vocab_size)],
     )
     for _ in range(2):
@@ -73,7 +73,7 @@ def test_memory_is_bounded(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         text = " ".join(f"{generator.getrandbits(80):x}" for _ in range(900))
         assert len(text) > bpe.SHORT_TEXT
-        assert tokenizer.encode(text).tolist() == whole(text)
+        assert tokenizer.encode(text).tolist() == encode_at_once(text)
         assert len(tokenizer._words._numbers) <= 2000
 
 

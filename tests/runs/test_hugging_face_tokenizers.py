@@ -123,7 +123,7 @@ def test_special_tokens_of_a_model_keep_their_ids_and_are_text_in_a_text() -> No
 
 def test_a_special_token_is_made_by_no_merge() -> None:
     encoding = tiktoken.Encoding(
-        "spelled",
+        "without merges",
         pat_str=TINY_GPT2._pat_str,
         mergeable_ranks={bytes([byte]): byte for byte in range(256)},
         special_tokens={"ab": 256},

@@ -20,7 +20,7 @@ from helpers.configs import assert_refused, ran
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the merges and the tokens of one text, next to a file of somebody else."""
+    """A cache of the merges and the tokens of one text, next to a file of another program."""
     monkeypatch.setattr(token_cache, "MIN_CACHED_CHARS", 1)
     monkeypatch.setenv("GPTLADDER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "100")

@@ -14,8 +14,8 @@ import numpy as np
 
 from gptladder.data.tokenizer import smallest_int_dtype
 
-# The space before a word. GPT-2's pattern begins a new piece before a space that a visible character follows, whatever
-# comes before it. What Python takes for visible, the library takes for visible too.
+# The space before a word. GPT-2's pattern always begins a new piece before a space that a visible character follows.
+# Python and the library agree on which characters are visible.
 SPACE = re.compile(r" (?=\S)")
 
 # New words are encoded so many in one text, which is twice as fast as one by one; each core takes some of the texts.

@@ -1,4 +1,4 @@
-"""The commands beside training. In a checkout each has a script in ``scripts/``; ``gpt-ladder NAME`` runs them too."""
+"""The commands other than training, each with a script in ``scripts/``; ``gpt-ladder NAME`` runs them too."""
 
 COMMANDS = {
     "generate": "sample text from a trained run",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gptladder.runs.hugging_face import config_json, layout
+from gptladder.runs.hugging_face import config_json, layout, shape
 from gptladder.runs.hugging_face.layout import Weight
 
 CLASS_NAME = "GPT2LMHeadModel"
@@ -29,27 +29,12 @@ ACTIVATIONS = {
 }
 
 # The arguments of a `GPT` that this shape fixes.
-FIXED: dict[str, Any] = {
-    "positions": True,
-    "attention": "softmax",
-    "projection": True,
-    "residual": True,
-    "norm_position": "pre",
-    "norm": "layernorm",
-    "rope": False,
-    "qk_norm": False,
-    "n_prev_tokens": 0,
-    "bigram_embedding": False,
-}
+FIXED: dict[str, Any] = {**shape.FIXED, "positions": True, "norm": "layernorm", "rope": False}
 
 
 def needed_changes(a: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a ``GPT`` that this shape would need to be others, with the values that it needs."""
-    changes = {key: value for key, value in FIXED.items() if a[key] != value}
-    if a["head_bias"] or (a["head_bias"] is None and a["bias"]):
-        changes["head_bias"] = False
-    if a["n_layer"] < 1:
-        changes["n_layer"] = 1
+    changes = shape.changes_to_fit(a, FIXED)
     if a["head_size"] not in (None, a["n_embd"] / a["n_head"]):
         changes["head_size"] = "null"
     if a["n_kv_head"] not in (None, a["n_head"]):

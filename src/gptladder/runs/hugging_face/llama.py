@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gptladder.runs.hugging_face import config_json, layout
+from gptladder.runs.hugging_face import config_json, layout, shape
 from gptladder.runs.hugging_face.layout import Weight
 from gptladder.system.errors import UserError
 
@@ -23,29 +23,19 @@ BUFFERS = r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
 
 # The arguments of a `GPT` that this shape fixes.
 FIXED: dict[str, Any] = {
+    **shape.FIXED,
     "positions": False,
-    "attention": "softmax",
     "scale": True,
-    "projection": True,
-    "residual": True,
-    "norm_position": "pre",
     "norm": "rmsnorm",
     "activation": "swiglu",
     "rope": True,
-    "qk_norm": False,
-    "n_prev_tokens": 0,
-    "bigram_embedding": False,
 }
 
 
 def needed_changes(a: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a ``GPT`` that this shape would need to be others, with the values that it needs."""
-    changes = {key: value for key, value in FIXED.items() if a[key] != value}
-    if a["head_bias"] or (a["head_bias"] is None and a["bias"]):
-        changes["head_bias"] = False
-    if a["n_layer"] < 1:
-        changes["n_layer"] = 1
-    if a["n_embd"] % a["n_head"]:  # which LlamaConfig refuses, whatever the size of a head
+    changes = shape.changes_to_fit(a, FIXED)
+    if a["n_embd"] % a["n_head"]:  # which LlamaConfig refuses, also with a head_size
         changes["n_embd"] = a["n_embd"] - a["n_embd"] % a["n_head"] or a["n_head"]
     if a["expansion"] == 0:
         changes["expansion"] = 4
