@@ -25,12 +25,15 @@ class HeadOutput:
     out: Tensor
 
 
-def build_attention(n_embd: int, *, n_head: int, head_size: int, scale: bool) -> CausalSelfAttention:
+def build_attention(
+    n_embd: int, *, n_head: int, head_size: int, scale: bool, n_kv_head: int | None = None
+) -> CausalSelfAttention:
     """Build self-attention as in the rungs, without output projection, dropout and gradients."""
     attention = CausalSelfAttention(
         n_embd,
         block_size=BLOCK_SIZE,
         n_head=n_head,
+        n_kv_head=n_kv_head,
         head_size=head_size,
         scale=scale,
         dropout=0.0,

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptladder.model.attention import CausalSelfAttention
 from gptladder.model.block import SwiGLU
 from gptladder.model.rotary import RotaryEmbedding
 from gptladder.tour.console import TourConsole
 from gptladder.tour.dataset import BLOCK_SIZE, SEED
+from gptladder.tour.head import build_attention
 from gptladder.tour.plots import plot_arrows, plot_heatmaps, plot_lines
 
 HEAD_SIZE = 4  # two pairs of channels
@@ -73,17 +73,7 @@ def find_shared_heads() -> Tensor:
         ``(H, K)``: one where the attention weights of a query head change, else zero.
     """
     torch.manual_seed(SEED)
-    attention = CausalSelfAttention(
-        N_HEAD * HEAD_SIZE,
-        block_size=BLOCK_SIZE,
-        n_head=N_HEAD,
-        n_kv_head=N_KV_HEAD,
-        head_size=HEAD_SIZE,
-        scale=True,
-        dropout=0.0,
-        projection=False,
-        bias=False,
-    ).requires_grad_(False)
+    attention = build_attention(N_HEAD * HEAD_SIZE, n_head=N_HEAD, n_kv_head=N_KV_HEAD, head_size=HEAD_SIZE, scale=True)
     x = torch.randn(1, BLOCK_SIZE, N_HEAD * HEAD_SIZE)
     before = attention.weights(x)[0]
     columns = []
