@@ -1,20 +1,15 @@
-"""nanoGPT's documented recipes for Tiny Shakespeare, as a plain loop in PyTorch.
+"""nanoGPT's documented recipe for Tiny Shakespeare, as a plain loop in PyTorch.
 
 This file does not use ``gptladder``. ``python scripts/baselines/nanogpt.py TEXT`` trains like nanoGPT's
 ``train.py config/train_shakespeare_char.py --device=cpu --compile=False`` with the sizes that its README gives for a
-CPU. It is the baseline of the benchmark and the reference of the tests.
-
-``--time-gpu STEPS`` times steps of ``train.py config/train_shakespeare_char.py`` as it is: 10.6 million parameters on a
-GPU, in bf16, with flash attention and ``torch.compile``, batches from pinned memory, and the loss read every ten steps.
+CPU. It is the baseline of the benchmark and the reference of the tests; ``nanogpt_gpu.py`` times it on a GPU.
 """
 
 import argparse
-import json
 import math
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -44,20 +39,6 @@ class Settings:
     eval_iters: int = 20
     dropout: float = 0.0
     device: str = "cpu"
-
-
-# The settings of the config file alone.
-GPU = Settings(
-    block_size=256,
-    batch_size=64,
-    n_layer=6,
-    n_head=6,
-    n_embd=384,
-    max_iters=5000,
-    eval_iters=200,
-    dropout=0.2,
-    device="cuda",
-)
 
 
 class LayerNorm(nn.Module):
@@ -206,25 +187,6 @@ def autocast(s: Settings) -> AbstractContextManager[None]:
     return nullcontext() if s.device == "cpu" else torch.autocast(s.device, dtype=torch.bfloat16)
 
 
-def time_steps(tokens: Tensor, vocab_size: int, s: Settings, *, n_warmup: int, compiled: bool) -> dict[str, float]:
-    """The time of a step after a warm-up, in which ``torch.compile`` compiles, and the peak memory of a GPU."""
-    torch.manual_seed(s.seed)
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
-    net = Net(s, vocab_size).to(s.device)
-    wait = torch.cuda.synchronize if s.device == "cuda" else lambda: None
-    for it, loss in enumerate(unread_steps(torch.compile(net) if compiled else net, tokens, s), start=1):
-        if it % 10 == 0:
-            loss.item()
-        if it == n_warmup:
-            wait()
-            started = time.perf_counter()
-    wait()
-    seconds = (time.perf_counter() - started) / (s.max_iters - n_warmup)
-    peak = torch.cuda.max_memory_allocated() if s.device == "cuda" else 0
-    return {"ms_per_step": 1e3 * seconds, "peak_gpu_memory_mb": peak // 2**20}
-
-
 @torch.no_grad()
 def estimate(net: nn.Module, tokens: Tensor, s: Settings) -> float:
     """The mean loss over a few random batches."""
@@ -247,22 +209,13 @@ def exact(net: nn.Module, tokens: Tensor, s: Settings, n_blocks: int = 64) -> fl
 
 def main() -> None:
     """Train, and print the exact loss of the validation split."""
-    parser = argparse.ArgumentParser(description="nanoGPT's recipes as a plain loop.")
+    parser = argparse.ArgumentParser(description="nanoGPT's recipe for a CPU as a plain loop.")
     parser.add_argument("text", type=Path)
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--max-iters", type=int, default=Settings.max_iters)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--time-gpu", type=int, metavar="STEPS", help="print the time of a step on a GPU as JSON")
-    parser.add_argument("--warmup", type=int, default=20, metavar="STEPS", help="steps before them (default 20)")
-    parser.add_argument("--eager", action="store_true", help="without torch.compile")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if arguments.time_gpu:
-        s = replace(GPU, max_iters=arguments.warmup + arguments.time_gpu)
-        tokens, _, vocab_size = encode(arguments.text.read_text())
-        timed = time_steps(tokens, vocab_size, s, n_warmup=arguments.warmup, compiled=not arguments.eager)
-        print(json.dumps(timed))
-        return
     s = Settings(seed=arguments.seed, max_iters=arguments.max_iters)
     torch.manual_seed(s.seed)
     train_tokens, val_tokens, vocab_size = encode(arguments.text.read_text())

@@ -59,8 +59,8 @@ def time_ours(*overrides: str, n_steps: int, n_warmup: int = WARMUP) -> dict[str
 def time_nanogpt(*, compiled: bool, n_steps: int) -> dict[str, Any]:
     """The same of nanoGPT's recipe for a GPU, in a process of its own."""
     mode = () if compiled else ("--eager",)
-    arguments = (CORPUS, "--time-gpu", str(n_steps), "--warmup", str(WARMUP), *mode)
-    timed: dict[str, Any] = json.loads(run_python(BASELINES / "nanogpt.py", *arguments, cwd=ROOT)[1])
+    arguments = (CORPUS, "--steps", str(n_steps), "--warmup", str(WARMUP), *mode)
+    timed: dict[str, Any] = json.loads(run_python(BASELINES / "nanogpt_gpu.py", *arguments, cwd=ROOT)[1])
     return timed
 
 

@@ -72,19 +72,27 @@ def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
     Raises:
         UserError: names the key.
     """
+    values = dict(flatten(config))
+    _check_presence(config, values)
+    _check_numbers(values)
+    _check_types(values, _examples(conf))
+    _check_names(config)
+    _check_seed_and_rates(values)
+
+
+def _check_presence(config: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     for group, remedy in REQUIRED_GROUPS.items():
         names_no_class = group in ("scheduler", "logger", "callbacks")
         node = config.get(group)
         if not isinstance(node, Mapping) or not ("_target_" in node or names_no_class):
             raise UserError(f"a run needs {group}: {remedy}")
-    examples, values = _examples(conf), dict(flatten(config))
     for key in REQUIRED_KEYS:
         if key not in values:
             raise UserError(f"a run needs {key}: leave out ~{key}, or set it")
-    _check_numbers(values)
-    rung = values["rung"]
-    if not _is_open(rung) and not (isinstance(rung, str) and re.fullmatch(r"[\w+-][\w.+-]*", rung)):
-        raise UserError(f"rung={rung} must be a name of letters, digits, dots and dashes")
+
+
+def _check_types(values: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
+    """Compare every value with those of ``conf/``."""
     for key, value in values.items():
         known = examples.get(key, [])
         if (
@@ -95,12 +103,21 @@ def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
         ):
             continue
         raise UserError(f"{key}={value} must be {_describe(known)}")
-    tags, notes = config.get("tags") or [], config.get("notes")
+
+
+def _check_names(config: Mapping[str, Any]) -> None:
+    """Check what names and describes a run: ``rung``, ``tags`` and ``notes``."""
+    rung, tags, notes = config["rung"], config.get("tags") or [], config.get("notes")
+    if not _is_open(rung) and not (isinstance(rung, str) and re.fullmatch(r"[\w+-][\w.+-]*", rung)):
+        raise UserError(f"rung={rung} must be a name of letters, digits, dots and dashes")
     if not _is_open(tags) and not (isinstance(tags, list) and all(isinstance(tag, str | int) for tag in tags)):
         raise UserError(f"tags={tags} must be a list of words: tags=[{tags if isinstance(tags, str) else 'baseline'}]")
     if not isinstance(notes, str | int | float | None):
         raise UserError(f"notes={notes} must be a text")
-    seed = config.get("seed")
+
+
+def _check_seed_and_rates(values: Mapping[str, Any]) -> None:
+    seed = values.get("seed")
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise UserError(f"seed={seed} must be an integer in [0, 2**63)")
     for key in LEARNING_RATES:
