@@ -53,6 +53,12 @@ def test_the_panel_shows_every_number() -> None:
         assert number in text
 
 
+def test_the_panel_of_a_memorized_text_says_which_loss_is_on_it() -> None:
+    lines = shown(overfit={"windows": 4, "train_loss": 0.0004}).splitlines()
+    (number,) = (i for i, line in enumerate(lines) if "loss 0.0004 on 4 windows; below, on other text" in line)
+    assert "2.2440" in lines[number + 1]
+
+
 @pytest.mark.parametrize("verdict", ["MATCH", "DRIFT"])
 def test_the_panel_shows_the_verdict(verdict: str) -> None:
     text = shown(published={**RESULT["published"], "verdict": verdict, "max_abs_diff": 0.0123})

@@ -59,10 +59,12 @@ def test_overfit_memorizes_a_few_windows(rung: str, tmp_path: Path) -> None:
         "data.estimate_batches=1",
         "callbacks.samples=null",
     ]
-    trained(tmp_path, f"model={rung}", "debug=overfit", *few, "logger=csv", "trainer.log_every_n_steps=400")
+    words = [f"model={rung}", "debug=overfit", *few, "logger=csv", "trainer.log_every_n_steps=400"]
+    result = trained(tmp_path, *words)
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     (loss,) = [float(line.split(",")[2]) for line in lines if line.split(",")[1] == "train/loss"]
     assert loss < 0.05
+    assert result["overfit"] == {"windows": 4, "train_loss": pytest.approx(loss, rel=1e-4)}
 
 
 def test_the_range_test_suggests_a_learning_rate_and_changes_no_weight(

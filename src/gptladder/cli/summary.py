@@ -115,6 +115,8 @@ def summary_rows(result: dict[str, Any]) -> Iterator[tuple[str, Text]]:
         yield "device", Text(f"{result['device']}{use}")
     if result.get("stopped_by"):
         yield "", Text.assemble(("stopped early", "bold yellow"), f"   {result['stopped_by']}")
+    if overfit := result.get("overfit"):
+        yield "overfit", Text(f"loss {overfit['train_loss']:.4f} on {overfit['windows']} windows; below, on other text")
     yield "estimate", _losses(result["train_estimate"], result["val_estimate"])
     yield from _published(result)
     bits = f"{result['val_bits_per_char']:.4f} bits per character"

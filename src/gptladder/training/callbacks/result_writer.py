@@ -67,7 +67,7 @@ class ResultWriter(L.Callback):
         # In result.json with the names of the run directory, in logs with those of TensorBoard.
         metrics = {name.replace("/", "_"): value for name, value in pl_module.val_metrics.items()}
         self.curve.append({"step": trainer.global_step, **metrics})
-        summary = self._summary()
+        summary = self._summary() | _overfit(trainer)
         self.run.write(**summary, **self._gpu_use(trainer, summary["tokens_per_second"]))
         self._start_segment(trainer)
 
@@ -91,3 +91,12 @@ class ResultWriter(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve = state_dict["curve"]
         self.train_seconds = state_dict["train_seconds"]
+
+
+def _overfit(trainer: L.Trainer) -> dict[str, Any]:
+    """Of a run that should memorize a few windows: their number, and the loss on them."""
+    n_windows = trainer.datamodule.overfit_windows  # type: ignore[attr-defined]
+    loss = trainer.callback_metrics.get("train/loss")
+    if n_windows is None or loss is None:
+        return {}
+    return {"overfit": {"windows": n_windows, "train_loss": float(loss)}}
