@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gptladder.fast.numba_attention import NumbaAttention, NumbaSelfAttention, _njit, use_numba_attention
+from gptladder.fast.numba_attention import NumbaAttention, NumbaSelfAttention, use_numba_attention
+from gptladder.fast.numba_loops import njit
 from gptladder.model.attention import SHORT_CONTEXT, CausalSelfAttention
 from gptladder.model.kv_cache import KVCache
 from gptladder.training import speed
@@ -99,7 +100,7 @@ def test_numba_compiles_without_a_cache_directory(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RuntimeError, match="no locator"):
         numba.njit(cache=True)(double)
     numbers = np.ones(3)
-    _njit(double)(numbers)
+    njit(double)(numbers)
     assert numbers.tolist() == [2, 2, 2]
 
 

@@ -1,7 +1,7 @@
 """The fast path gives the same numbers as the plain one, and either resumes the other's runs.
 
-Equal means bit for bit, except for softmax attention over up to 16 tokens in fp32 and fp64: Numba sums in another order
-there, and after ten steps losses agree to about 1e-6.
+Equal means bit for bit, except for rungs with softmax attention over up to 16 tokens in fp32 and fp64: Numba sums in
+another order there, and after ten steps losses agree to about 1e-6.
 """
 
 from pathlib import Path

@@ -12,22 +12,17 @@ Dimensions in comments are those of ``gptladder.model.gpt``; ``N`` is ``B`` time
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
-import numba
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from gptladder.fast.numba_loops import dot_products, weighted_sum
 from gptladder.model.attention import SHORT_CONTEXT, CausalSelfAttention
 from gptladder.model.kv_cache import KVCache
-
-Channels = NDArray[Any]  # (H, D, N)
-Diagonals = NDArray[Any]  # (H, J, N)
 
 
 def use_numba_attention(net: nn.Module) -> None:
@@ -62,15 +57,6 @@ def _linear_channels_first(x: Tensor, weight: Tensor) -> Tensor:
     return (weight @ x.flatten(0, 1).t()).t().view(*x.shape[:2], len(weight))
 
 
-def _njit(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile with Numba, and cache the result for later processes if there is a writable place."""
-    compile_function = partial(numba.njit, nogil=True, fastmath={"contract"})
-    try:
-        return compile_function(cache=True)(function)
-    except RuntimeError:  # neither next to this file nor in the user's cache
-        return compile_function()(function)
-
-
 class NumbaAttention(torch.autograd.Function):
     """Multi-head causal self-attention with a hand-written gradient.
 
@@ -90,11 +76,11 @@ class NumbaAttention(torch.autograd.Function):
         qkv = _channels_first(x.detach()).view(3, n_head, width // (3 * n_head), n_block * n_time)
         q, k, v = qkv.numpy()
         scores = qkv.new_empty(n_head, n_time, n_block * n_time)
-        _dot_products(q, k, scale, -math.inf, scores.numpy())
+        dot_products(q, k, scale, -math.inf, scores.numpy())
         weights = scores.softmax(dim=1)  # (H, J, N)
         mask = _dropout_mask(weights, n_block, dropout) if dropout else None
         y = torch.empty_like(qkv[0])
-        _weighted_sum((weights if mask is None else weights * mask).numpy(), v, False, y.numpy())
+        weighted_sum((weights if mask is None else weights * mask).numpy(), v, False, y.numpy())
         ctx.save_for_backward(qkv, weights, mask)
         ctx.scale = scale
         return _channels_last(y.view(-1, n_block * n_time), n_block)
@@ -108,15 +94,15 @@ class NumbaAttention(torch.autograd.Function):
         grad_y = _channels_first(grad_output).view(qkv[0].shape).numpy()
         grad_qkv = torch.empty_like(qkv)
         grad_q, grad_k, grad_v = grad_qkv.numpy()
-        _weighted_sum((weights if mask is None else weights * mask).numpy(), grad_y, True, grad_v)
+        weighted_sum((weights if mask is None else weights * mask).numpy(), grad_y, True, grad_v)
         grad_scores = torch.empty_like(weights)
-        _dot_products(grad_y, v, 1.0, 0.0, grad_scores.numpy())
+        dot_products(grad_y, v, 1.0, 0.0, grad_scores.numpy())
         if mask is not None:
             grad_scores *= mask
         grad_scores = torch._softmax_backward_data(grad_scores, weights, 1, weights.dtype)
         grad_scores *= ctx.scale
-        _weighted_sum(grad_scores.numpy(), k, False, grad_q)
-        _weighted_sum(grad_scores.numpy(), q, True, grad_k)
+        weighted_sum(grad_scores.numpy(), k, False, grad_q)
+        weighted_sum(grad_scores.numpy(), q, True, grad_k)
         return _channels_last(grad_qkv.view(-1, qkv.size(3)), len(grad_output)), None, None, None
 
 
@@ -143,35 +129,3 @@ def _channels_first(x: Tensor) -> Tensor:
 def _channels_last(x: Tensor, n_block: int) -> Tensor:
     """``(C, N)`` to ``(B, T, C)``, without a copy."""
     return x.t().view(n_block, -1, len(x))
-
-
-@_njit
-def _dot_products(query: Channels, key: Channels, scale: float, fill: float, out: Diagonals) -> None:
-    """The scaled dot product of each position with those up to it, ``fill`` where these are in another block."""
-    n_head, n_channel, n = query.shape
-    n_time = out.shape[1]
-    for h in range(n_head):
-        for j in range(n_time):
-            diagonal = out[h, j, j:]
-            diagonal[:] = 0
-            for d in range(n_channel):
-                a, b = query[h, d, j:], key[h, d, : n - j]
-                for i in range(n - j):
-                    diagonal[i] += a[i] * b[i]
-            diagonal *= out.dtype.type(scale)
-            for start in range(0, n, n_time):
-                out[h, j, start : start + j] = fill
-
-
-@_njit
-def _weighted_sum(weights: Diagonals, x: Channels, transpose: bool, out: Channels) -> None:
-    """For each position the weighted sum over those up to it, or if transposed over those that attend to it."""
-    n_head, n_channel, n = x.shape
-    for h in range(n_head):
-        for d in range(n_channel):
-            out[h, d] = 0
-            for j in range(weights.shape[1]):
-                w, late, early = weights[h, j, j:], slice(j, n), slice(0, n - j)
-                a, b = out[h, d, early if transpose else late], x[h, d, late if transpose else early]
-                for i in range(n - j):
-                    a[i] += w[i] * b[i]

@@ -152,7 +152,7 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
         loader: Any = self.trainer.train_dataloader
         batches = loader.batches
         own_generator = isinstance(batches, RandomBatches) and batches.generator is not None
-        deterministic = type(net) is Bigram or (type(net) is GPT and not net.arguments["dropout"])
+        deterministic = type(net) is Bigram or (isinstance(net, GPT) and not net.arguments["dropout"])
         if isinstance(batches, RandomBatches) and (own_generator or deterministic):
             return batches.sample(n_batches)
         return iter(batches)

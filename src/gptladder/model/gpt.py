@@ -210,7 +210,9 @@ def count_parameters(net: nn.Module) -> int:
 
 def describe_net(net: nn.Module) -> dict[str, Any] | None:
     """The kind and the arguments of a network of ours as plain values; ``None`` for any other."""
-    return next(({"kind": name, **net.arguments} for name, kind in NETS.items() if type(net) is kind), None)
+    plain = getattr(type(net), "plain_class", type(net))  # of a network that computes the same in another way
+    arguments: Any = getattr(net, "arguments", {})
+    return next(({"kind": name, **arguments} for name, kind in NETS.items() if plain is kind), None)
 
 
 def build_net(description: Mapping[str, Any]) -> GPT | Bigram:

@@ -52,7 +52,7 @@ def prepare_for_generation(net: nn.Module) -> nn.Module:
 
 
 def use_fast_kernels(net: nn.Module, fast: Fast) -> None:
-    """Let a network evaluate ReLU in place, and compute short-context attention with Numba if that is installed."""
+    """Let a network evaluate ReLU in place, and with Numba compute short-context attention and training in loops."""
     if fast is False or not AVAILABLE:
         return
     from gptladder.fast.relu import use_in_place_relu
@@ -61,8 +61,10 @@ def use_fast_kernels(net: nn.Module, fast: Fast) -> None:
     if find_spec("numba") is None:
         return
     from gptladder.fast.numba_attention import use_numba_attention
+    from gptladder.fast.numba_gpt import use_numba_gpt
 
     use_numba_attention(net)
+    use_numba_gpt(net)
 
 
 def choose_loops(

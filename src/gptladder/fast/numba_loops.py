@@ -1,0 +1,277 @@
+"""The loops of a GPT with short context, which Numba compiles at their first call.
+
+Channels come first and the positions of all blocks lie next to each other, so that every loop runs along tokens, of
+which there are hundreds. Where sums are taken along tokens, they are only fast in another order.
+
+Dimensions in comments are those of ``gptladder.model.gpt``; ``N`` is ``B`` times ``T``, ``J`` the ``T`` distances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Channels = NDArray[Any]  # (H, D, N)
+Diagonals = NDArray[Any]  # (H, J, N)
+
+
+def njit(function: Callable[..., Any], fastmath: frozenset[str] = frozenset({"contract"})) -> Callable[..., Any]:
+    """Compile with Numba, and cache the result for later processes if there is a writable place."""
+    compile_function = partial(numba.njit, nogil=True, error_model="numpy", fastmath=set(fastmath))
+    try:
+        return compile_function(cache=True)(function)
+    except RuntimeError:  # neither next to this file nor in the user's cache
+        return compile_function()(function)
+
+
+njit_reordered = partial(njit, fastmath=frozenset({"contract", "reassoc"}))
+
+
+@njit
+def dot_products(query: Channels, key: Channels, scale: float, fill: float, out: Diagonals) -> None:
+    """The scaled dot product of each position with those up to it, ``fill`` where these are in another block."""
+    n_head, n_channel, n = query.shape
+    n_time = out.shape[1]
+    for h in range(n_head):
+        for j in range(n_time):
+            diagonal = out[h, j, j:]
+            diagonal[:] = 0
+            for d in range(n_channel):
+                a, b = query[h, d, j:], key[h, d, : n - j]
+                for i in range(n - j):
+                    diagonal[i] += a[i] * b[i]
+            diagonal *= out.dtype.type(scale)
+            for start in range(0, n, n_time):
+                out[h, j, start : start + j] = fill
+
+
+@njit
+def weighted_sum(weights: Diagonals, x: Channels, transpose: bool, out: Channels) -> None:
+    """For each position the weighted sum over those up to it, or if transposed over those that attend to it."""
+    n_head, n_channel, n = x.shape
+    for h in range(n_head):
+        for d in range(n_channel):
+            out[h, d] = 0
+            for j in range(weights.shape[1]):
+                w, late, early = weights[h, j, j:], slice(j, n), slice(0, n - j)
+                a, b = out[h, d, early if transpose else late], x[h, d, late if transpose else early]
+                for i in range(n - j):
+                    a[i] += w[i] * b[i]
+
+
+@njit
+def embed(idx: Array, tokens: Array, positions: Array, n_time: int, out: Array) -> None:
+    """The embedding of each token and of its position, ``(C, N)``."""
+    for c in range(len(out)):
+        for start in range(0, len(idx), n_time):
+            for t in range(n_time):
+                out[c, start + t] = tokens[idx[start + t], c] + positions[t, c]
+
+
+@njit
+def embed_backward(idx: Array, grad: Array, n_time: int, out_tokens: Array, out_positions: Array) -> None:
+    """The gradients of both tables."""
+    fill_value(0, out_tokens)
+    fill_value(0, out_positions)
+    for c in range(len(grad)):
+        for start in range(0, len(idx), n_time):
+            for t in range(n_time):
+                out_tokens[idx[start + t], c] += grad[c, start + t]
+                out_positions[t, c] += grad[c, start + t]
+
+
+@njit
+def fill(bias: Array, out: Array) -> None:
+    """Every column of ``out``, ``(C, N)``, is the bias."""
+    for c in range(len(out)):
+        for i in range(out.shape[1]):
+            out[c, i] = bias[c]
+
+
+@njit
+def fill_value(value: float, out: Array) -> None:
+    """Fill a matrix with one number."""
+    for c in range(len(out)):
+        for i in range(out.shape[1]):
+            out[c, i] = value
+
+
+@njit
+def copy(x: Array, out: Array) -> None:
+    """``out[:] = x``, which Numba takes seconds to compile."""
+    for c in range(len(out)):
+        for i in range(out.shape[1]):
+            out[c, i] = x[c, i]
+
+
+@njit
+def add(x: Array, out: Array) -> None:
+    """``out += x``."""
+    for c in range(len(out)):
+        for i in range(out.shape[1]):
+            out[c, i] += x[c, i]
+
+
+@njit
+def add_product(weight: Array, x: Array, out: Array) -> None:
+    """``out += weight @ x``, eight rows of ``x`` at a time, so that ``out`` is read and written less often."""
+    n_out, n_in = weight.shape
+    n = x.shape[1]
+    by_eight = n_in - n_in % 8
+    for o in range(n_out):
+        for c in range(0, by_eight, 8):
+            w0, w1, w2, w3 = weight[o, c], weight[o, c + 1], weight[o, c + 2], weight[o, c + 3]
+            w4, w5, w6, w7 = weight[o, c + 4], weight[o, c + 5], weight[o, c + 6], weight[o, c + 7]
+            for i in range(n):
+                first = (w0 * x[c, i] + w1 * x[c + 1, i]) + (w2 * x[c + 2, i] + w3 * x[c + 3, i])
+                second = (w4 * x[c + 4, i] + w5 * x[c + 5, i]) + (w6 * x[c + 6, i] + w7 * x[c + 7, i])
+                out[o, i] += first + second
+        for c in range(by_eight, n_in):
+            for i in range(n):
+                out[o, i] += weight[o, c] * x[c, i]
+
+
+@njit
+def linear_backward(weight: Array, x: Array, grad: Array, grad_x: Array, grad_weight: Array) -> None:
+    """The gradients of the input and the weight of ``weight @ x``."""
+    fill_value(0, grad_x)
+    add_product(weight.T, grad, grad_x)
+    products(grad, x, grad_weight)
+
+
+@njit_reordered
+def products(a: Array, b: Array, out: Array) -> None:
+    """``out = a @ b.T``, four rows by four, whose sixteen sums stay in registers."""
+    n_a, n_b, n = len(a), len(b), a.shape[1]
+    by_four_a, by_four_b = n_a - n_a % 4, n_b - n_b % 4
+    zero = out.dtype.type(0)
+    for p in range(0, by_four_a, 4):
+        for q in range(0, by_four_b, 4):
+            s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = zero
+            for i in range(n):
+                a0, a1, a2, a3 = a[p, i], a[p + 1, i], a[p + 2, i], a[p + 3, i]
+                b0, b1, b2, b3 = b[q, i], b[q + 1, i], b[q + 2, i], b[q + 3, i]
+                s00, s01, s02, s03 = s00 + a0 * b0, s01 + a0 * b1, s02 + a0 * b2, s03 + a0 * b3
+                s10, s11, s12, s13 = s10 + a1 * b0, s11 + a1 * b1, s12 + a1 * b2, s13 + a1 * b3
+                s20, s21, s22, s23 = s20 + a2 * b0, s21 + a2 * b1, s22 + a2 * b2, s23 + a2 * b3
+                s30, s31, s32, s33 = s30 + a3 * b0, s31 + a3 * b1, s32 + a3 * b2, s33 + a3 * b3
+            out[p, q], out[p, q + 1], out[p, q + 2], out[p, q + 3] = s00, s01, s02, s03
+            out[p + 1, q], out[p + 1, q + 1], out[p + 1, q + 2], out[p + 1, q + 3] = s10, s11, s12, s13
+            out[p + 2, q], out[p + 2, q + 1], out[p + 2, q + 2], out[p + 2, q + 3] = s20, s21, s22, s23
+            out[p + 3, q], out[p + 3, q + 1], out[p + 3, q + 2], out[p + 3, q + 3] = s30, s31, s32, s33
+    for p in range(n_a):
+        for q in range(by_four_b if p < by_four_a else 0, n_b):
+            total = zero
+            for i in range(n):
+                total += a[p, i] * b[q, i]
+            out[p, q] = total
+
+
+@njit_reordered
+def sum_rows(x: Array, out: Array) -> None:
+    """The sum of each row."""
+    for c in range(len(x)):
+        total = x.dtype.type(0)
+        for i in range(x.shape[1]):
+            total += x[c, i]
+        out[c] = total
+
+
+@njit
+def relu(x: Array) -> None:
+    """ReLU, in place."""
+    for c in range(len(x)):
+        for i in range(x.shape[1]):
+            x[c, i] = x.dtype.type(0) if x[c, i] <= 0 else x[c, i]  # NaN stays, as in PyTorch
+
+
+@njit
+def relu_backward(y: Array, grad: Array) -> None:
+    """The gradient of what went into ReLU, in place, from its output and the gradient of that."""
+    for c in range(len(y)):
+        for i in range(y.shape[1]):
+            grad[c, i] = grad.dtype.type(0) if y[c, i] <= 0 else grad[c, i]
+
+
+@njit
+def softmax(x: Array) -> None:
+    """Softmax over the distances of ``(H, J, N)``, in place; distance 0 is never masked."""
+    n_head, n_time, n = x.shape
+    for h in range(n_head):
+        for i in range(n):
+            largest, total = x[h, 0, i], x.dtype.type(0)
+            for j in range(1, n_time):
+                largest = max(largest, x[h, j, i])
+            for j in range(n_time):
+                x[h, j, i] = np.exp(x[h, j, i] - largest)
+                total += x[h, j, i]
+            for j in range(n_time):
+                x[h, j, i] /= total
+
+
+@njit
+def softmax_backward(weights: Array, scale: float, grad: Array) -> None:
+    """The gradient of what went into softmax, times ``scale``, in place."""
+    n_head, n_time, n = weights.shape
+    for h in range(n_head):
+        for i in range(n):
+            mean = grad.dtype.type(0)
+            for j in range(n_time):
+                mean += weights[h, j, i] * grad[h, j, i]
+            for j in range(n_time):
+                grad[h, j, i] = grad.dtype.type(scale) * weights[h, j, i] * (grad[h, j, i] - mean)
+
+
+@njit
+def normalize(x: Array, gain: Array, shift: Array, eps: float, unit: Array, deviation: Array, out: Array) -> None:
+    """LayerNorm of each column of ``(C, N)``."""
+    n_channel, n = x.shape
+    number = x.dtype.type
+    mean, square = np.zeros(n, x.dtype), np.zeros(n, x.dtype)
+    for c in range(n_channel):
+        for i in range(n):
+            mean[i] += x[c, i]
+    for i in range(n):
+        mean[i] /= number(n_channel)
+    for c in range(n_channel):
+        for i in range(n):
+            unit[c, i] = x[c, i] - mean[i]
+            square[i] += unit[c, i] * unit[c, i]
+    for i in range(n):
+        deviation[i] = number(1) / np.sqrt(square[i] / number(n_channel) + number(eps))
+    for c in range(n_channel):
+        for i in range(n):
+            unit[c, i] *= deviation[i]
+            out[c, i] = unit[c, i] * gain[c] + shift[c]
+
+
+@njit_reordered
+def normalize_backward(
+    grad: Array, gain: Array, unit: Array, deviation: Array, out_gain: Array, out_shift: Array
+) -> None:
+    """The gradients of the input, in place of that of the output, of the gain and of the shift."""
+    n_channel, n = grad.shape
+    number = grad.dtype.type
+    mean, product = np.zeros(n, grad.dtype), np.zeros(n, grad.dtype)
+    for c in range(n_channel):
+        total, shift = number(0), number(0)
+        for i in range(n):
+            total += grad[c, i] * unit[c, i]
+            shift += grad[c, i]
+        out_gain[c], out_shift[c] = total, shift
+        for i in range(n):
+            grad[c, i] *= gain[c]
+            mean[i] += grad[c, i]
+            product[i] += grad[c, i] * unit[c, i]
+    for i in range(n):
+        mean[i] /= number(n_channel)
+        product[i] /= number(n_channel)
+    for c in range(n_channel):
+        for i in range(n):
+            grad[c, i] = deviation[i] * (grad[c, i] - mean[i] - unit[c, i] * product[i])
