@@ -6,17 +6,17 @@ import csv
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as L
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 from gptladder.system.files import atomic_write, remove_stale_files
-from gptladder.training.hparams_tab import columns
+
+if TYPE_CHECKING:  # a run without TensorBoard need not import it
+    from torch.utils.tensorboard import SummaryWriter
 
 # Training and validation curves of one quantity share a chart.
 CHART_LAYOUT = {
@@ -56,6 +56,10 @@ class ResumableTensorBoardLogger(TensorBoardLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Show the run in the HParams tab, with the latest value of every loss, and its tags and notes as text."""
+        from torch.utils.tensorboard.summary import hparams
+
+        from gptladder.training.hparams_tab import columns
+
         _, start, _ = hparams(params, {})  # type: ignore[no-untyped-call]
         for summary in (columns(params), start):
             self.experiment._get_file_writer().add_summary(summary)

@@ -58,13 +58,19 @@ def use_fast_kernels(net: nn.Module, fast: Fast) -> None:
     from gptladder.fast.relu import use_in_place_relu
 
     use_in_place_relu(net)
-    if find_spec("numba") is None:
+    if find_spec("numba") is None or not _has_short_attention(net):  # importing it takes a quarter of a second
         return
     from gptladder.fast.numba_attention import use_numba_attention
     from gptladder.fast.numba_gpt import use_numba_gpt
 
     use_numba_attention(net)
     use_numba_gpt(net)
+
+
+def _has_short_attention(net: nn.Module) -> bool:
+    from gptladder.model.attention import SHORT_CONTEXT, CausalSelfAttention
+
+    return any(isinstance(part, CausalSelfAttention) and part.block_size <= SHORT_CONTEXT for part in net.modules())
 
 
 def choose_loops(
