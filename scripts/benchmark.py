@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[int], Iterator[BenchmarkRow]]] = {
     "modern": modern.benchmark_modern,
     "rung": ladder.benchmark_rung,
     "ladder": ladder.benchmark_ladder,
+    "seeds": ladder.benchmark_seeds,
 }
 
 
