@@ -23,6 +23,10 @@ class KVCache:
         self.length = 0
         self._buffers: dict[nn.Module, list[Tensor]] = {}
 
+    def buffers(self, module: nn.Module) -> list[Tensor]:
+        """The memory that a module's tensors are kept in, ``(..., block_size, D)`` or ``(B, block_size)`` each."""
+        return self._buffers[module]
+
     def update(self, module: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
         """Append a module's tensors of the new tokens, and return those of all tokens so far.
 

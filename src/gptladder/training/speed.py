@@ -46,9 +46,14 @@ def prepare_for_generation(net: nn.Module) -> nn.Module:
     """A copy of a network with shared weights that generates faster, or the network itself."""
     if not AVAILABLE:
         return net
-    from gptladder.fast.generation import lean_copy
+    from gptladder.fast.generation import can_decode, lean_copy
 
-    return lean_copy(net)
+    lean = lean_copy(net)
+    if can_decode(lean) and find_spec("numba") is not None:
+        from gptladder.fast.numba_decoding import use_numba_decoding
+
+        use_numba_decoding(lean)  # type: ignore[arg-type]
+    return lean
 
 
 def use_fast_kernels(net: nn.Module, fast: Fast) -> None:

@@ -1,0 +1,87 @@
+"""Compiled decoding gives the logits and the text of the plain network, token by token."""
+
+import pytest
+import torch
+from torch import nn
+
+from gptladder.fast.generation import can_decode, lean_copy
+from gptladder.fast.numba_decoding import DecodingGPT
+from gptladder.generation.sampling import generate
+from gptladder.model.kv_cache import KVCache
+from gptladder.training import speed
+from helpers.networks import LLAMA, MODERN, VOCAB, build_gpt
+
+SIZES = {"n_layer": 2, "n_head": 2, "n_embd": 24, "block_size": 32}
+
+
+def trained_gpt(**options: object) -> nn.Module:
+    """A network whose gains and biases are no longer ones and zeros."""
+    net = build_gpt(**SIZES, **options).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.2}, {"norm_position": "pre", "head_size": 7}])
+@pytest.mark.parametrize("prompt_length", [1, 5])
+def test_logits_of_every_position_agree(options: dict[str, object], prompt_length: int) -> None:
+    net = trained_gpt(**options)
+    fast = speed.prepare_for_generation(net)
+    assert type(fast) is DecodingGPT
+    idx = torch.randint(VOCAB, (1, 32))
+    cache = KVCache(32)
+    logits = [fast(idx[:, :prompt_length], cache)]
+    logits += [fast(idx[:, t : t + 1], cache) for t in range(prompt_length, 32)]
+    torch.testing.assert_close(torch.cat(logits, dim=1), net(idx), atol=1e-5, rtol=1e-5)
+    assert cache.length == 32
+
+
+@pytest.mark.parametrize("n_samples", [1, 3])
+def test_the_text_is_the_same_also_beyond_the_context(n_samples: int) -> None:
+    net = trained_gpt()
+    idx = torch.randint(VOCAB, (n_samples, 4))
+    ours, theirs = (
+        torch.stack(list(generate(model, idx, n_tokens=50, block_size=32)))
+        for model in (speed.prepare_for_generation(net), net)
+    )
+    assert torch.equal(ours, theirs)
+
+
+@torch.inference_mode()
+def test_it_shares_the_weights() -> None:
+    net = trained_gpt()
+    fast = speed.prepare_for_generation(net)
+    for parameter in net.parameters():
+        parameter.mul_(0.5)
+    idx = torch.randint(VOCAB, (1, 4))
+    cache = KVCache(32)
+    logits = torch.cat([fast(idx[:, t : t + 1], cache) for t in range(4)], dim=1)
+    torch.testing.assert_close(logits, net(idx), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        MODERN,
+        LLAMA,
+        {"residual": False},
+        {"norm_position": "post"},
+        {"activation": "gelu"},
+        {"bias": False},
+        {"n_layer": 0},
+        {"n_embd": 512},
+        {"block_size": 16},
+        {"n_kv_head": 1},
+        {"attention": "mean"},
+    ],
+)
+def test_other_networks_are_generated_from_as_before(options: dict[str, object]) -> None:
+    net = build_gpt(**{**SIZES, **options}).eval()
+    assert not can_decode(lean_copy(net))
+
+
+def test_half_precision_and_networks_in_training_mode_are_too() -> None:
+    assert not can_decode(lean_copy(trained_gpt().bfloat16()))
+    assert not can_decode(lean_copy(trained_gpt(dropout=0.1).train()))
