@@ -168,16 +168,17 @@ class Pass:
         weights, activations, _, _ = self.arrays
         if not forward_pass(self.idx.numpy(), weights, activations, *self.options):
             raise IndexError("a token number is negative, or not below the size of the vocabulary")
-        logits: Tensor = self.activations.logits
+        logits: Tensor = self.activations.logits[0]
         return logits.t().contiguous()
 
     def backward(self, grad: Tensor) -> list[Tensor]:
         """The gradients of all parameters from that of the logits, ``(N, V)``; autograd copies them."""
-        self.grads.logits.copy_(grad.t())
+        self.grads.logits[0].copy_(grad.t())
         weights, activations, grads, out = self.arrays
         backward_pass(self.idx.numpy(), weights, activations, grads, out, *self.options)
         return self.results
 
 
 def _arrays(tensors: Any) -> Any:
-    return type(tensors)(*(tensor.numpy() for tensor in tensors))
+    """Lists with the array of each layer."""
+    return type(tensors)(*(list(tensor.numpy()) for tensor in tensors))

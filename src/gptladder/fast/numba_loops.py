@@ -66,6 +66,15 @@ def weighted_sum(weights: Diagonals, x: Channels, transpose: bool, out: Channels
 
 
 @njit
+def all_below(idx: Array, vocab_size: int) -> bool:
+    """Whether all token numbers are in the vocabulary."""
+    inside = True
+    for token in idx:
+        inside &= 0 <= token < vocab_size
+    return inside
+
+
+@njit
 def embed(idx: Array, tokens: Array, positions: Array, n_time: int, out: Array) -> None:
     """The embedding of each token and of its position, ``(C, N)``."""
     for c in range(len(out)):
@@ -84,14 +93,6 @@ def embed_backward(idx: Array, grad: Array, n_time: int, out_tokens: Array, out_
             for t in range(n_time):
                 out_tokens[idx[start + t], c] += grad[c, start + t]
                 out_positions[t, c] += grad[c, start + t]
-
-
-@njit
-def fill(bias: Array, out: Array) -> None:
-    """Every column of ``out``, ``(C, N)``, is the bias."""
-    for c in range(len(out)):
-        for i in range(out.shape[1]):
-            out[c, i] = bias[c]
 
 
 @njit
@@ -138,10 +139,25 @@ def add_product(weight: Array, x: Array, out: Array) -> None:
 
 
 @njit
+def product(weight: Array, x: Array, out: Array) -> None:
+    """``out = weight @ x``."""
+    fill_value(0, out)
+    add_product(weight, x, out)
+
+
+@njit
+def linear(weight: Array, bias: Array, x: Array, out: Array) -> None:
+    """The same, and the bias added to each column."""
+    for c in range(len(out)):
+        for i in range(out.shape[1]):
+            out[c, i] = bias[c]
+    add_product(weight, x, out)
+
+
+@njit
 def linear_backward(weight: Array, x: Array, grad: Array, grad_x: Array, grad_weight: Array) -> None:
     """The gradients of the input and the weight of ``weight @ x``."""
-    fill_value(0, grad_x)
-    add_product(weight.T, grad, grad_x)
+    product(weight.T, grad, grad_x)
     products(grad, x, grad_weight)
 
 
