@@ -7,6 +7,7 @@ from torch import nn
 from gptladder.fast.generation import can_decode, lean_copy
 from gptladder.fast.numba_decoding import DecodingGPT
 from gptladder.generation.sampling import generate
+from gptladder.model.gpt import GPT
 from gptladder.model.kv_cache import KVCache
 from gptladder.training import speed
 from helpers.networks import LLAMA, MODERN, VOCAB, build_gpt
@@ -85,3 +86,46 @@ def test_other_networks_are_generated_from_as_before(options: dict[str, object])
 def test_half_precision_and_networks_in_training_mode_are_too() -> None:
     assert not can_decode(lean_copy(trained_gpt().bfloat16()))
     assert not can_decode(lean_copy(trained_gpt(dropout=0.1).train()))
+
+
+@torch.inference_mode()
+def test_a_full_cache_is_the_error_of_the_plain_network() -> None:
+    net = trained_gpt()
+    messages = []
+    for model in (speed.prepare_for_generation(net), net):
+        cache = KVCache(32)
+        model(torch.zeros(1, 32, dtype=torch.long), cache)
+        with pytest.raises(RuntimeError) as error:
+            model(torch.zeros(1, 1, dtype=torch.long), cache)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
+@torch.inference_mode()
+def test_autocast_takes_the_plain_path() -> None:
+    net = trained_gpt()
+    idx = torch.randint(VOCAB, (1, 4))
+    logits = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for model in (speed.prepare_for_generation(net), net):
+            cache = KVCache(32)
+            model(idx, cache)
+            logits.append(model(idx[:, :1], cache))
+    assert torch.equal(*logits)
+
+
+def test_a_network_of_a_user_or_with_a_changed_part_is_not_decoded() -> None:
+    class Mine(GPT):
+        pass
+
+    assert not can_decode(lean_copy(Mine(vocab_size=VOCAB, **SIZES).eval()))
+    net = trained_gpt()
+    net.get_submodule("blocks.1.norm2").eps = 0.5
+    assert not can_decode(lean_copy(net))
+    net = trained_gpt()
+    net.get_submodule("blocks.0.mlp").append(nn.Linear(24, 24))
+    assert not can_decode(lean_copy(net))
+
+
+def test_samples_of_a_training_have_the_bits_of_the_plain_network() -> None:
+    assert type(speed.prepare_for_generation(trained_gpt(), same_bits=True)) is GPT

@@ -4,10 +4,12 @@ import copy
 import gc
 import pickle
 import weakref
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from gptladder.fast import numba_gpt
 from gptladder.fast.numba_gpt import GPTFunction, NumbaGPT, use_numba_gpt
@@ -37,7 +39,7 @@ def logits_and_gradients(net: nn.Module, idx: Tensor) -> list[Tensor]:
     return [logits.detach(), *(parameter.grad for parameter in net.parameters())]
 
 
-def used(net: nn.Module, idx: Tensor) -> bool:
+def uses_compiled_pass(net: nn.Module, idx: Tensor) -> bool:
     """Whether a forward pass is computed by ``GPTFunction``."""
     return type(net(idx).grad_fn).__name__ == f"{GPTFunction.__name__}Backward"
 
@@ -48,9 +50,9 @@ def test_logits_and_gradients_agree_with_autograd(rung: str, shape: tuple[int, i
     plain, fast = both(build_rung(rung))
     idx = torch.randint(VOCAB, shape)
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
-        expected = logits_and_gradients(plain.to(dtype), idx)
-        for ours, theirs in zip(logits_and_gradients(fast.to(dtype), idx), expected, strict=True):
-            torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+        pairs = zip(logits_and_gradients(fast.to(dtype), idx), logits_and_gradients(plain.to(dtype), idx), strict=True)
+        for actual, expected in pairs:
+            torch.testing.assert_close(actual, expected, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("vocab_size", [2, 13])
@@ -59,8 +61,8 @@ def test_sizes_that_no_loop_divides_evenly_agree_too(vocab_size: int, options: d
     torch.manual_seed(0)
     plain, fast = both(GPT(vocab_size=vocab_size, **ODD_SIZES, **options).double())
     idx = torch.randint(vocab_size, (3, 5))
-    for ours, theirs in zip(logits_and_gradients(fast, idx), logits_and_gradients(plain, idx), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-10)
+    for actual, expected in zip(logits_and_gradients(fast, idx), logits_and_gradients(plain, idx), strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-10, rtol=1e-10)
 
 
 def test_two_batches_before_one_backward_do_not_share_memory() -> None:
@@ -69,8 +71,8 @@ def test_two_batches_before_one_backward_do_not_share_memory() -> None:
     for net in (plain, fast):
         net.zero_grad()
         (next_token_loss(net(first), second) + 2 * next_token_loss(net(second), first)).backward()
-    for ours, theirs in zip(fast.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-7, rtol=1e-5)  # the loss is in fp32
+    for actual, expected in zip(fast.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(actual.grad, expected.grad, atol=1e-7, rtol=1e-5)  # the loss is in fp32
 
 
 def test_gradients_are_kept_when_the_next_batch_comes() -> None:
@@ -81,12 +83,56 @@ def test_gradients_are_kept_when_the_next_batch_comes() -> None:
     assert all(map(torch.equal, gradients, copies))
 
 
-def test_a_second_backward_is_refused() -> None:
+def test_gradients_that_are_taken_without_an_optimizer_are_kept_too() -> None:
     _, fast = both(build_rung("multihead"))
-    loss = fast(torch.zeros(1, 8, dtype=torch.long)).sum()
-    loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="backward a second time"):
+    weight = fast.get_parameter("lm_head.weight")
+    seen: list[Tensor] = []
+    handle = weight.register_hook(seen.append)
+    gradients = [
+        torch.autograd.grad(next_token_loss(fast(batch), batch), weight)[0] for batch in torch.randint(VOCAB, (2, 4, 8))
+    ]
+    handle.remove()
+    assert not torch.equal(*gradients)
+    assert all(map(torch.equal, gradients, seen))
+
+
+def test_a_graph_is_used_twice_only_if_it_was_retained() -> None:
+    plain, fast = both(build_rung("multihead").double())
+    idx = torch.randint(VOCAB, (4, 8))
+    for net in (plain, fast):
+        net.zero_grad()
+        logits = net(idx)
+        logits.sum().backward(retain_graph=True)
+        logits.square().sum().backward()
+        with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+            logits.sum().backward()
+    for actual, expected in zip(fast.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(actual.grad, expected.grad, atol=1e-10, rtol=1e-10)
+
+
+def test_a_batch_that_changes_before_backward_is_an_error() -> None:
+    _, fast = both(build_rung("multihead"))
+    idx = torch.randint(VOCAB, (4, 8))
+    loss = fast(idx).sum()
+    idx.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_logits_of_one_token_are_kept_when_the_next_batch_comes() -> None:
+    _, fast = both(build_rung("multihead"))
+    first = fast(torch.tensor([[1]])).detach()
+    copy_of_first = first.clone()
+    fast(torch.tensor([[2]])).sum().backward()
+    fast(torch.tensor([[3]])).sum().backward()
+    assert torch.equal(first, copy_of_first)
+
+
+def test_many_shapes_keep_little_memory() -> None:
+    _, fast = both(build_rung("multihead"))
+    for n_blocks in range(1, 40):
+        fast(torch.zeros(n_blocks, 8, dtype=torch.long)).sum().backward()
+    assert len(numba_gpt._snapshots[fast].free_passes) <= numba_gpt.MAX_SHAPES
 
 
 def test_a_context_that_is_too_long_is_an_error_as_in_the_plain_network() -> None:
@@ -96,16 +142,7 @@ def test_a_context_that_is_too_long_is_an_error_as_in_the_plain_network() -> Non
             net(torch.zeros(1, 9, dtype=torch.long))
 
 
-def test_blocks_that_differ_take_the_plain_path() -> None:
-    plain, fast = both(build_rung("layernorm").double())
-    idx = torch.randint(VOCAB, (4, 8))
-    for net in (plain, fast):
-        net.get_submodule("blocks.1").norm1 = nn.Identity()
-    assert not used(fast, idx)
-    torch.testing.assert_close(fast(idx), plain(idx))
-
-
-def test_a_number_that_is_not_finite_reaches_the_loss() -> None:
+def test_a_nan_weight_gives_nan_logits() -> None:
     _, fast = both(build_rung("layernorm"))
     fast.get_parameter("blocks.0.mlp.0.weight").data[0, 0] = torch.nan
     assert fast(torch.ones(2, 8, dtype=torch.long)).isnan().any()
@@ -118,12 +155,17 @@ def test_a_token_outside_the_vocabulary_is_an_error_and_reads_no_other_memory(to
         fast(torch.tensor([[1, token]]))
 
 
-def test_a_frozen_parameter_gets_no_gradient() -> None:
+def test_frozen_parameters_get_no_gradient_and_the_others_the_same() -> None:
     _, fast = both(build_rung("layernorm"))
-    fast.get_parameter("lm_head.weight").requires_grad_(False)
-    next_token_loss(fast(torch.ones(2, 8, dtype=torch.long)), torch.ones(2, 8, dtype=torch.long)).backward()
-    assert fast.get_parameter("lm_head.weight").grad is None
-    assert fast.get_parameter("lm_head.bias").grad is not None
+    idx = torch.randint(VOCAB, (2, 8))
+    expected = dict(zip(("logits", *dict(fast.named_parameters())), logits_and_gradients(fast, idx), strict=True))
+    for name, parameter in fast.named_parameters():
+        parameter.requires_grad_(name.startswith(("blocks.1", "lm_head")))
+    fast.zero_grad()
+    logits_and_gradients(fast, idx)
+    for name, parameter in fast.named_parameters():
+        assert (parameter.grad is not None) is parameter.requires_grad, name
+        assert parameter.grad is None or torch.equal(parameter.grad, expected[name])
 
 
 @torch.no_grad()
@@ -139,13 +181,13 @@ def test_without_gradients_it_is_the_plain_network() -> None:
 def test_hooks_are_called_and_replaced_modules_are_used() -> None:
     plain, fast = both(build_rung("layernorm").double())
     idx = torch.randint(VOCAB, (4, 8))
-    assert used(fast, idx)
+    assert uses_compiled_pass(fast, idx)
     calls: list[int] = []
     handle = fast.get_submodule("blocks.1.mlp").register_forward_hook(lambda *_: calls.append(1))
-    assert not used(fast, idx)
+    assert not uses_compiled_pass(fast, idx)
     assert calls == [1]
     handle.remove()
-    assert used(fast, idx)
+    assert uses_compiled_pass(fast, idx)
 
     class Doubled(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
@@ -155,11 +197,119 @@ def test_hooks_are_called_and_replaced_modules_are_used() -> None:
     fast.lm_head.__class__ = Doubled
     torch.testing.assert_close(fast(idx), expected)
     fast.lm_head.__class__ = nn.Linear
-    assert used(fast, idx)
-    fast.final_norm = nn.Identity()  # from now on a rung without final norm
-    plain.final_norm = nn.Identity()
-    assert used(fast, idx)
-    torch.testing.assert_close(fast(idx), plain(idx))
+    assert uses_compiled_pass(fast, idx)
+
+
+def _share_a_part(net: nn.Module) -> None:
+    net.get_submodule("blocks.1").mlp = net.get_submodule("blocks.0.mlp")
+
+
+def _share_a_weight(net: nn.Module) -> None:
+    net.get_submodule("blocks.1.attention.qkv").weight = net.get_parameter("blocks.0.attention.qkv.weight")
+
+
+def _tie_the_head(net: nn.Module) -> None:
+    net.get_submodule("lm_head").weight = net.get_parameter("embedding.token.weight")
+
+
+def _leave_out_a_norm(net: nn.Module) -> None:
+    net.get_submodule("blocks.1").norm1 = nn.Identity()
+
+
+def _leave_out_the_final_norm(net: nn.Module) -> None:
+    net.final_norm = nn.Identity()
+
+
+def _add_a_bias(net: nn.Module) -> None:
+    net.get_submodule("blocks.1.attention.qkv").bias = nn.Parameter(torch.ones(96, dtype=torch.float64))
+
+
+def _normalize_queries(net: nn.Module) -> None:
+    net.get_submodule("blocks.1.attention").qk_norm = nn.LayerNorm(8, elementwise_affine=False)
+
+
+def _change_an_eps(net: nn.Module) -> None:
+    net.get_submodule("blocks.1.norm2").eps = 0.5
+
+
+def _change_the_scale(net: nn.Module) -> None:
+    net.get_submodule("blocks.1.attention").scale = 0.1
+
+
+def _drop_the_residual(net: nn.Module) -> None:
+    net.get_submodule("blocks.2").residual = False
+
+
+def _other_activation(net: nn.Module) -> None:
+    net.get_submodule("blocks.1.mlp")[1] = nn.GELU()
+
+
+def _patch_a_forward(net: nn.Module) -> None:
+    part = net.get_submodule("blocks.1.mlp")
+    plain_forward = part.forward
+    part.forward = lambda x: 2 * plain_forward(x)
+
+
+def _prune_queries(net: nn.Module) -> None:
+    prune.l1_unstructured(net.get_submodule("blocks.1.attention.qkv"), "weight", amount=0.5)
+
+
+CHANGES = [
+    _share_a_part,
+    _share_a_weight,
+    _tie_the_head,
+    _leave_out_a_norm,
+    _leave_out_the_final_norm,
+    _add_a_bias,
+    _normalize_queries,
+    _change_an_eps,
+    _change_the_scale,
+    _drop_the_residual,
+    _other_activation,
+    _patch_a_forward,
+    _prune_queries,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.strip("_"))
+def test_a_network_that_is_changed_after_a_step_computes_what_the_plain_one_does(
+    change: Callable[[nn.Module], None],
+) -> None:
+    plain, fast = both(build_rung("layernorm").double())
+    idx = torch.randint(VOCAB, (4, 8))
+    assert uses_compiled_pass(fast, idx)
+    for net in (plain, fast):
+        change(net)
+    for _ in range(2):
+        assert not uses_compiled_pass(fast, idx)
+        pairs = zip(logits_and_gradients(fast, idx), logits_and_gradients(plain, idx), strict=True)
+        for actual, expected in pairs:
+            torch.testing.assert_close(actual, expected, atol=1e-10, rtol=1e-10)
+
+
+def test_dropout_that_is_switched_on_later_is_drawn() -> None:
+    _, fast = both(build_rung("layernorm"))
+    idx = torch.randint(VOCAB, (4, 8))
+    fast.get_submodule("blocks.1.attention").dropout = 0.5
+    assert not uses_compiled_pass(fast, idx)
+    assert not torch.equal(fast(idx), fast(idx))
+
+
+def test_a_global_hook_sees_every_module() -> None:
+    _, fast = both(build_rung("layernorm"))
+    seen: list[type] = []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module)))
+    fast(torch.zeros(1, 8, dtype=torch.long))
+    handle.remove()
+    assert seen.count(nn.LayerNorm) == 7
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated.*")
+def test_a_trace_records_every_operation() -> None:
+    _, fast = both(build_rung("multihead"))
+    first, second = torch.randint(VOCAB, (2, 4, 8))
+    traced = torch.jit.trace(fast, first, check_trace=False)
+    torch.testing.assert_close(traced(second), fast(second))
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.1}, {"norm_position": "post"}, {"tie_weights": True}, MODERN, LLAMA])
@@ -172,24 +322,24 @@ def test_a_network_with_other_parts_stays_as_it_is(options: dict[str, object]) -
 def test_autocast_takes_the_plain_path() -> None:
     _, fast = both(build_rung("layernorm"))
     with torch.autocast("cpu", torch.bfloat16):
-        assert not used(fast, torch.zeros(1, 8, dtype=torch.long))
+        assert not uses_compiled_pass(fast, torch.zeros(1, 8, dtype=torch.long))
 
 
-def test_it_is_described_copied_and_pickled_as_a_gpt() -> None:
+def test_it_is_described_as_a_gpt_and_copies_and_pickles() -> None:
     plain, fast = both(build_rung("layernorm"))
     idx = torch.randint(VOCAB, (4, 8))
     expected = fast(idx)
     assert describe_net(fast) == describe_net(plain)
     assert type(build_net(describe_net(fast) or {})) is GPT
     for other in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
-        assert used(other, idx)
+        assert uses_compiled_pass(other, idx)
         assert torch.equal(other(idx), expected)
 
 
 def test_its_memory_is_freed_with_it() -> None:
     _, fast = both(build_rung("multihead"))
     fast(torch.zeros(1, 8, dtype=torch.long)).sum().backward()
-    assert fast in numba_gpt._parts
+    assert fast in numba_gpt._snapshots
     alive = weakref.ref(fast)
     del fast
     gc.collect()

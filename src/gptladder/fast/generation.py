@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from gptladder.model.attention import SHORT_CONTEXT, CausalSelfAttention
-from gptladder.model.gpt import GPT, count_parameters
+from gptladder.fast.lecture_gpt import is_lecture_gpt
+from gptladder.model.attention import SHORT_CONTEXT
+from gptladder.model.gpt import GPT
 
 # Weights that fit into a core's cache. Larger networks wait for memory, and PyTorch's kernels use several cores.
 MAX_DECODED_PARAMETERS = 2_000_000
@@ -33,29 +34,14 @@ def lean_copy(net: nn.Module) -> nn.Module:
     return lean
 
 
-def can_decode(net: nn.Module) -> bool:
+def can_decode(lean: nn.Module) -> bool:
     """Whether ``numba_decoding`` knows every part of a lean copy, and is faster."""
-    if not isinstance(net, GPT) or net.block_size <= SHORT_CONTEXT or count_parameters(net) > MAX_DECODED_PARAMETERS:
+    if not isinstance(lean, GPT) or lean.block_size <= SHORT_CONTEXT or lean.training:
         return False
-    small = all(parameter.is_cpu and parameter.dtype is torch.float32 for parameter in net.parameters())
-    return small and bool(len(net.blocks)) and all(map(_can_decode_block, net.blocks))
-
-
-def _can_decode_block(block: Any) -> bool:
-    attention, mlp = block.attention, list(block.mlp or ())
-    linears = [attention.projection, *mlp[::2]]
-    norms = [block.norm1, block.norm2]
-    return (
-        block.residual
-        and isinstance(attention, CausalSelfAttention)
-        and attention.rope is None
-        and attention.qkv.bias is None
-        and attention.n_kv_head == attention.n_head
-        and [*map(type, mlp[::2])] == [nn.Linear, nn.Linear]
-        and isinstance(mlp[1], nn.ReLU)
-        and all(type(norm) is nn.LayerNorm and norm.weight is not None and norm.bias is not None for norm in norms)
-        and all(type(linear) is nn.Linear and linear.bias is not None for linear in linears)
-        and all(
-            type(part) is nn.Identity for part in (attention.qk_norm, block.post_norm1, block.post_norm2, block.dropout)
-        )
-    )
+    parameters = list(lean.parameters())
+    small = sum(parameter.numel() for parameter in parameters) <= MAX_DECODED_PARAMETERS
+    arguments = lean.arguments
+    wanted = arguments["residual"] and arguments["projection"] and arguments["norm_position"] == "pre"
+    wanted = wanted and arguments["expansion"] > 1
+    fp32 = all(parameter.is_cpu and parameter.dtype is torch.float32 for parameter in parameters)
+    return small and wanted and fp32 and is_lecture_gpt(lean, without_dropout=True)

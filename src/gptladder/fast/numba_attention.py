@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from gptladder.fast.lecture_gpt import is_traced
 from gptladder.fast.numba_loops import dot_products, weighted_sum
 from gptladder.model.attention import SHORT_CONTEXT, CausalSelfAttention
 from gptladder.model.kv_cache import KVCache
@@ -35,16 +36,20 @@ def use_numba_attention(net: nn.Module) -> None:
 class NumbaSelfAttention(CausalSelfAttention):
     """``CausalSelfAttention`` computed by ``NumbaAttention``, in fp32 or fp64 on a CPU only."""
 
+    plain_class = CausalSelfAttention
+
     @staticmethod
     def supports(module: CausalSelfAttention) -> bool:
         """Whether a module's options are those of the lecture, and its context is short."""
-        plain = module.rope is None and isinstance(module.qk_norm, nn.Identity) and module.qkv.bias is None
+        qkv = module.qkv
+        plain = module.rope is None and type(module.qk_norm) is nn.Identity and type(qkv) is nn.Linear
+        plain = plain and qkv.bias is None and not (qkv._forward_hooks or qkv._forward_pre_hooks)
         return plain and module.n_kv_head == module.n_head and module.block_size <= SHORT_CONTEXT
 
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         autocast = torch.is_autocast_enabled("cpu")
         eligible = x.is_cpu and x.dtype in (torch.float32, torch.float64) and not autocast
-        if cache is not None or not eligible or torch.compiler.is_compiling():
+        if cache is not None or not eligible or is_traced() or not self.supports(self):
             return super().forward(x, cache)
         dropout = self.dropout if self.training else 0.0
         y = NumbaAttention.apply(_linear_channels_first(x, self.qkv.weight), self.n_head, self.scale, dropout)  # type: ignore[no-untyped-call]

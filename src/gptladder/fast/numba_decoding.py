@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gptladder.fast.numba_loops import Array, njit_reordered
@@ -21,26 +22,27 @@ from gptladder.model.kv_cache import KVCache
 
 
 def use_numba_decoding(net: GPT) -> None:
-    """Let a lean copy that ``can_decode`` compute single tokens with ``decode``; it shares the weights' memory."""
+    """Let a lean copy for which ``can_decode`` is true compute single tokens with ``decode_block``."""
     net.__class__ = DecodingGPT
     vars(net)["weights"] = [_weights(block) for block in net.blocks]  # type: ignore[arg-type]
 
 
 class DecodingGPT(GPT):
-    """``GPT`` that computes one token of one sample with ``decode``."""
+    """``GPT`` that computes one token of one sample with ``decode_block``."""
 
     plain_class = GPT
-    weights: list[list[Array]]  # of each block, in the order of the arguments of `decode`
+    weights: list[list[Array]]  # of each block, in the order of the arguments of `decode_block`
 
     def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
-        if cache is None or not cache.length or idx.shape != (1, 1):
+        single = cache is not None and 0 < cache.length < self.block_size and idx.shape == (1, 1)
+        if cache is None or not single or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return super().forward(idx, cache)
         x: Tensor = self.embedding(idx, cache)
         row = x.view(-1).numpy()
         blocks: Any = self.blocks
         for block, weights in zip(blocks, self.weights, strict=True):
             keys, values = (buffer[0].numpy() for buffer in cache.buffers(block.attention))
-            decode(row, keys, values, cache.length, block.attention.scale, block.norm1.eps, *weights)
+            decode_block(row, keys, values, cache.length, block.attention.scale, block.norm1.eps, *weights)
         cache.length += 1
         logits: Tensor = self.lm_head(self.final_norm(x))
         return logits
@@ -55,7 +57,7 @@ def _weights(block: Block) -> list[Array]:
 
 
 @njit_reordered
-def decode(
+def decode_block(
     x: Array,  # (C,) changed in place
     keys: Array,  # (H, T, D)
     values: Array,
@@ -78,8 +80,8 @@ def decode(
     n_head, _, head_size = keys.shape
     n_embd, width = len(x), n_head * head_size
     normed, heads = np.empty(n_embd, x.dtype), np.zeros(3 * width, x.dtype)
-    _normalize(x, gain1, shift1, eps, normed)
-    _add_product(qkv, normed, heads)
+    _normalize_vector(x, gain1, shift1, eps, normed)
+    _add_matvec(qkv, normed, heads)
     y, weights = np.zeros(width, x.dtype), np.empty(position + 1, x.dtype)
     for h in range(n_head):
         first = h * head_size
@@ -102,19 +104,19 @@ def decode(
                 y[first + d] += weight * values[h, t, d]
     for c in range(n_embd):
         x[c] += projection_bias[c]
-    _add_product(projection, y, x)
-    _normalize(x, gain2, shift2, eps, normed)
+    _add_matvec(projection, y, x)
+    _normalize_vector(x, gain2, shift2, eps, normed)
     hidden = mlp1_bias.copy()
-    _add_product(mlp1, normed, hidden)
+    _add_matvec(mlp1, normed, hidden)
     for c in range(len(hidden)):
         hidden[c] = max(hidden[c], x.dtype.type(0))
     for c in range(n_embd):
         x[c] += mlp2_bias[c]
-    _add_product(mlp2, hidden, x)
+    _add_matvec(mlp2, hidden, x)
 
 
 @njit_reordered
-def _normalize(x: Array, gain: Array, shift: Array, eps: float, out: Array) -> None:
+def _normalize_vector(x: Array, gain: Array, shift: Array, eps: float, out: Array) -> None:
     number = x.dtype.type
     mean, square = number(0), number(0)
     for c in range(len(x)):
@@ -128,7 +130,7 @@ def _normalize(x: Array, gain: Array, shift: Array, eps: float, out: Array) -> N
 
 
 @njit_reordered
-def _add_product(weight: Array, x: Array, out: Array) -> None:
+def _add_matvec(weight: Array, x: Array, out: Array) -> None:
     """``out += weight @ x``."""
     for o in range(len(weight)):
         total = x.dtype.type(0)

@@ -8,7 +8,6 @@ Sums are taken in another order than by PyTorch: outputs and gradients agree to 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,15 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from gptladder.fast.numba_attention import NumbaSelfAttention
-from gptladder.fast.numba_passes import Activations, Parameters, backward_pass, forward_pass
-from gptladder.model.block import Block
+from gptladder.fast.lecture_gpt import is_lecture_gpt, is_traced
+from gptladder.fast.numba_passes import Activations, Options, Parameters, backward_pass, forward_pass
+from gptladder.model.attention import SHORT_CONTEXT
 from gptladder.model.gpt import GPT
 from gptladder.model.kv_cache import KVCache
 
+# Batches of more shapes than these share memory by turns.
+MAX_SHAPES = 8
+
 
 def use_numba_gpt(net: nn.Module) -> None:
-    """Let a GPT whose attention is Numba's train with ``GPTFunction``, if that supports all its parts."""
+    """Let a network that ``NumbaGPT`` supports train with ``GPTFunction``."""
     if type(net) is GPT and NumbaGPT.supports(net):
         net.__class__ = NumbaGPT
 
@@ -36,110 +38,103 @@ class NumbaGPT(GPT):
 
     @staticmethod
     def supports(net: GPT) -> bool:
-        """Whether every part is one of the lecture's, without dropout, and all blocks are alike."""
-        embedding, head = net.embedding, net.lm_head
-        ends_fit = embedding.previous is None and embedding.bigram is None and embedding.position is not None
-        ends_fit = ends_fit and type(head) is nn.Linear and _fits(head, nn.Linear)
-        ends_fit = ends_fit and head.weight is not embedding.token.weight and _fits(net.final_norm, nn.LayerNorm)
-        return ends_fit and all(map(_supports_block, net.blocks)) and len(set(map(_options, net.blocks))) == 1
+        """Whether a network is the lecture's, without dropout and with short context."""
+        plain = net.arguments["block_size"] <= SHORT_CONTEXT and not net.arguments["dropout"] and is_lecture_gpt(net)
+        blocks: Any = net.blocks
+        return plain and not any(block.attention.dropout for block in blocks)
 
     def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
-        weight = self.lm_head.weight
-        eligible = weight.is_cpu and weight.dtype in (torch.float32, torch.float64)
-        eligible = eligible and idx.dim() == 2 and idx.numel() > 0 and idx.size(1) <= self.block_size
-        if cache is not None or not eligible or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        if cache is not None or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_traced():
             return super().forward(idx, cache)
-        parts = _parts.get(self)
-        if parts is None or not parts.unchanged():
-            _parts[self] = parts = Parts(self)
-        if not parts.plain or torch.compiler.is_compiling():
+        if idx.dim() != 2 or not idx.numel() or idx.size(1) > self.block_size:
+            return super().forward(idx, cache)  # its error
+        snapshot = _snapshots.get(self)
+        if snapshot is None or not snapshot.is_current():
+            _snapshots[self] = snapshot = Snapshot(self)
+        if not snapshot.supported:
             return super().forward(idx, cache)
-        logits: Tensor = GPTFunction.apply(idx, self, parts.free_passes, *parts.parameters())  # type: ignore[no-untyped-call]
+        logits: Tensor = GPTFunction.apply(idx, self, snapshot, *snapshot.parameters())  # type: ignore[no-untyped-call]
         return logits
 
 
-def _supports_block(block: nn.Module) -> bool:
-    attention: Any = block.attention
-    mlp: list[nn.Module] = list(block.mlp or ())  # type: ignore[arg-type]
-    return (
-        type(block) is Block
-        and type(attention) is NumbaSelfAttention
-        and not attention.dropout
-        and _fits(attention.projection, nn.Linear)
-        and _fits(block.norm1, nn.LayerNorm)
-        and _fits(block.norm2, nn.LayerNorm)
-        and all(type(module) is nn.Identity for module in (block.post_norm1, block.post_norm2, block.dropout))
-        and all(isinstance(module, nn.ReLU) for module in mlp[1:2])
-        and all(_fits(module, nn.Linear) for module in mlp[::2])
-    )
-
-
-def _options(block: nn.Module) -> tuple[Any, ...]:
-    """What must be the same in all blocks."""
-    attention: Any = block.attention
-    kinds = [type(module) for module in block.modules()]
-    epsilons = [module.eps for module in block.modules() if isinstance(module, nn.LayerNorm)]
-    return block.residual, attention.scale, attention.n_head, attention.head_size, *kinds, *epsilons
-
-
-def _fits(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module is of a kind and has weight and bias, or does nothing."""
-    has_both = type(module) is kind and module.weight is not None and module.bias is not None
-    return has_both or type(module) is nn.Identity
-
-
-class Parts:
-    """The modules of a network as they were, and the memory of its passes.
+class Snapshot:
+    """A network as it was, so that a change is noticed, and the memory of its passes.
 
     Attributes:
-        plain: nobody has replaced a module by one that is not supported, or added a hook.
-        free_passes: those that no backward is waiting for, by shape and precision.
+        supported: it can be computed by ``GPTFunction``: nobody has changed a part of it, or added a hook.
+        free_passes: passes that no backward is waiting for, by the shape and the type of a batch.
     """
 
     def __init__(self, net: NumbaGPT) -> None:
         self.modules = list(net.modules())[1:]  # without the network, for which this is kept
-        self.kinds = [type(module) for module in self.modules]
+        self.blocks: list[Any] = list(net.blocks)
+        self.norms: list[Any] = [module for module in self.modules if isinstance(module, nn.LayerNorm)]
         self.children = [(module._modules, dict(module._modules)) for module in net.modules() if module._modules]
-        self.hooked = self._have_hooks()
-        self.plain = NumbaGPT.supports(net) and not self.hooked
-        self.free_passes: dict[Any, list[Pass]] = defaultdict(list)
+        self.state = self._state()
+        parameters = self.parameters()
+        types = {(parameter.dtype, parameter.device.type) for parameter in parameters}
+        one_type = len(types) == 1 and types <= {(torch.float32, "cpu"), (torch.float64, "cpu")}
+        self.supported = one_type and NumbaGPT.supports(net) and not self._has_hooks()
+        self.free_passes: dict[Any, list[Pass]] = {}
 
-    def unchanged(self) -> bool:
-        same = all(now == then for now, then in self.children) and [*map(type, self.modules)] == self.kinds
-        return same and self._have_hooks() == self.hooked
+    def is_current(self) -> bool:
+        """Whether the network is as it was."""
+        return all(now == then for now, then in self.children) and self._state() == self.state
 
     def parameters(self) -> list[nn.Parameter]:
         """Those of all modules, in the order of ``net.parameters()``."""
         return [p for module in self.modules for p in module._parameters.values() if p is not None]
 
-    def _have_hooks(self) -> bool:
+    def take_pass(self, net: GPT, idx: Tensor, dtype: torch.dtype) -> tuple[Pass, list[Pass]]:
+        """A pass for a batch, and the list to which it returns."""
+        key = idx.shape, dtype
+        if key not in self.free_passes and len(self.free_passes) == MAX_SHAPES:
+            self.free_passes.clear()
+        free = self.free_passes.setdefault(key, [])
+        try:
+            return free.pop(), free
+        except IndexError:
+            return Pass(net, idx.shape), free
+
+    def _state(self) -> list[Any]:
+        """What may change although the modules are the same."""
+        options = [(block.residual, block.attention.scale, block.attention.dropout) for block in self.blocks]
+        parameters = [(id(p), p.dtype, p.is_cpu) for p in self.parameters()]
+        epsilons = [norm.eps for norm in self.norms]
+        return [*map(type, self.modules), *options, *epsilons, *parameters, self._has_hooks()]
+
+    def _has_hooks(self) -> bool:
+        if nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
+            return True
         for m in self.modules:
             if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
+                return True
+            if "forward" in m.__dict__:
                 return True
         return False
 
 
-_parts: WeakKeyDictionary[GPT, Parts] = WeakKeyDictionary()
+_snapshots: WeakKeyDictionary[GPT, Snapshot] = WeakKeyDictionary()
 
 
 class GPTFunction(torch.autograd.Function):
     """``(B, T)`` token numbers and all parameters of a GPT to logits, ``(B, T, V)``."""
 
     @staticmethod
-    def forward(ctx: Any, idx: Tensor, net: GPT, free: dict[Any, list[Pass]], *parameters: nn.Parameter) -> Tensor:
-        ctx.free = free[idx.shape, parameters[0].dtype]
-        ctx.work = ctx.free.pop() if ctx.free else Pass(net, idx.shape)
-        logits: Tensor = ctx.work.forward(idx, parameters)
+    def forward(ctx: Any, idx: Tensor, net: GPT, snapshot: Snapshot, *parameters: nn.Parameter) -> Tensor:
+        ctx.gpt_pass, ctx.free_passes = snapshot.take_pass(net, idx, parameters[0].dtype)
+        logits: Tensor = ctx.gpt_pass.forward(idx, parameters)
+        ctx.save_for_backward(idx)
         return logits.view(*idx.shape, -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_logits: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.work is None:
-            raise RuntimeError("backward a second time: the memory of the first time has other values now")
-        work, ctx.work = ctx.work, None
-        grads = work.backward(grad_logits.flatten(0, 1))
-        ctx.free.append(work)
+        (idx,) = ctx.saved_tensors
+        grads = ctx.gpt_pass.backward(idx, grad_logits.flatten(0, 1))
+        if not torch._C._autograd._get_current_graph_task_keep_graph():  # else there may be another backward
+            ctx.free_passes.append(ctx.gpt_pass)
+            ctx.gpt_pass = None
         return None, None, None, *grads
 
 
@@ -148,7 +143,7 @@ class Pass:
 
     def __init__(self, net: Any, shape: torch.Size) -> None:
         n, n_time = shape.numel(), shape[1]
-        parameters = Parameters.lists(net)
+        parameters = Parameters.from_net(net)
         stacked, out = Parameters.allocate(parameters), Parameters.allocate(parameters)
         self.activations = Activations.allocate(net, n, n_time, len(net.blocks))
         self.grads = Activations.allocate(net, n, n_time, 1)
@@ -159,24 +154,23 @@ class Pass:
         self.arrays = tuple(_arrays(tensors) for tensors in (stacked, self.activations, self.grads, out))
         block = net.blocks[0]
         norms = [module.eps for module in net.modules() if isinstance(module, nn.LayerNorm)]
-        self.options = block.attention.scale, norms[0] if norms else 0.0, block.residual
+        self.options = Options(block.attention.scale, norms[0] if norms else 0.0, block.residual)
 
     def forward(self, idx: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
         """``(B, T)`` token numbers to logits, ``(N, V)``."""
         torch._foreach_copy_(self.copies, parameters)
-        self.idx = idx.flatten()
         weights, activations, _, _ = self.arrays
-        if not forward_pass(self.idx.numpy(), weights, activations, *self.options):
+        if not forward_pass(idx.flatten().numpy(), weights, activations, self.options):
             raise IndexError("a token number is negative, or not below the size of the vocabulary")
         logits: Tensor = self.activations.logits[0]
-        return logits.t().contiguous()
+        return logits.t().clone(memory_format=torch.contiguous_format)
 
-    def backward(self, grad: Tensor) -> list[Tensor]:
-        """The gradients of all parameters from that of the logits, ``(N, V)``; autograd copies them."""
+    def backward(self, idx: Tensor, grad: Tensor) -> list[Tensor]:
+        """The gradients of all parameters from that of the logits, ``(N, V)``."""
         self.grads.logits[0].copy_(grad.t())
         weights, activations, grads, out = self.arrays
-        backward_pass(self.idx.numpy(), weights, activations, grads, out, *self.options)
-        return self.results
+        backward_pass(idx.flatten().numpy(), weights, activations, grads, out, self.options)
+        return [gradient.clone() for gradient in self.results]
 
 
 def _arrays(tensors: Any) -> Any:

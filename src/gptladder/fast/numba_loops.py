@@ -1,7 +1,7 @@
 """The loops of a GPT with short context, which Numba compiles at their first call.
 
 Channels come first and the positions of all blocks lie next to each other, so that every loop runs along tokens, of
-which there are hundreds. Where sums are taken along tokens, they are only fast in another order.
+which there are hundreds. Loops that sum over tokens may reorder the sum; otherwise they cannot be vectorized.
 
 Dimensions in comments are those of ``gptladder.model.gpt``; ``N`` is ``B`` times ``T``, ``J`` the ``T`` distances.
 """
@@ -66,7 +66,7 @@ def weighted_sum(weights: Diagonals, x: Channels, transpose: bool, out: Channels
 
 
 @njit
-def all_below(idx: Array, vocab_size: int) -> bool:
+def tokens_in_vocabulary(idx: Array, vocab_size: int) -> bool:
     """Whether all token numbers are in the vocabulary."""
     inside = True
     for token in idx:
@@ -120,7 +120,7 @@ def add(x: Array, out: Array) -> None:
 
 
 @njit
-def add_product(weight: Array, x: Array, out: Array) -> None:
+def add_matmul(weight: Array, x: Array, out: Array) -> None:
     """``out += weight @ x``, eight rows of ``x`` at a time, so that ``out`` is read and written less often."""
     n_out, n_in = weight.shape
     n = x.shape[1]
@@ -139,30 +139,30 @@ def add_product(weight: Array, x: Array, out: Array) -> None:
 
 
 @njit
-def product(weight: Array, x: Array, out: Array) -> None:
+def matmul(weight: Array, x: Array, out: Array) -> None:
     """``out = weight @ x``."""
     fill_value(0, out)
-    add_product(weight, x, out)
+    add_matmul(weight, x, out)
 
 
 @njit
 def linear(weight: Array, bias: Array, x: Array, out: Array) -> None:
-    """The same, and the bias added to each column."""
+    """``out = weight @ x + bias[:, None]``."""
     for c in range(len(out)):
         for i in range(out.shape[1]):
             out[c, i] = bias[c]
-    add_product(weight, x, out)
+    add_matmul(weight, x, out)
 
 
 @njit
 def linear_backward(weight: Array, x: Array, grad: Array, grad_x: Array, grad_weight: Array) -> None:
     """The gradients of the input and the weight of ``weight @ x``."""
-    product(weight.T, grad, grad_x)
-    products(grad, x, grad_weight)
+    matmul(weight.T, grad, grad_x)
+    matmul_transposed(grad, x, grad_weight)
 
 
 @njit_reordered
-def products(a: Array, b: Array, out: Array) -> None:
+def matmul_transposed(a: Array, b: Array, out: Array) -> None:
     """``out = a @ b.T``, four rows by four, whose sixteen sums stay in registers."""
     n_a, n_b, n = len(a), len(b), a.shape[1]
     by_four_a, by_four_b = n_a - n_a % 4, n_b - n_b % 4
@@ -209,7 +209,7 @@ def relu(x: Array) -> None:
 
 @njit
 def relu_backward(y: Array, grad: Array) -> None:
-    """The gradient of what went into ReLU, in place, from its output and the gradient of that."""
+    """Multiply the gradient by the derivative of ReLU, in place, which its output ``y`` tells."""
     for c in range(len(y)):
         for i in range(y.shape[1]):
             grad[c, i] = grad.dtype.type(0) if y[c, i] <= 0 else grad[c, i]
@@ -245,7 +245,7 @@ def softmax_backward(weights: Array, scale: float, grad: Array) -> None:
 
 
 @njit
-def normalize(x: Array, gain: Array, shift: Array, eps: float, unit: Array, deviation: Array, out: Array) -> None:
+def normalize(x: Array, gain: Array, shift: Array, eps: float, xhat: Array, rstd: Array, out: Array) -> None:
     """LayerNorm of each column of ``(C, N)``."""
     n_channel, n = x.shape
     number = x.dtype.type
@@ -257,37 +257,35 @@ def normalize(x: Array, gain: Array, shift: Array, eps: float, unit: Array, devi
         mean[i] /= number(n_channel)
     for c in range(n_channel):
         for i in range(n):
-            unit[c, i] = x[c, i] - mean[i]
-            square[i] += unit[c, i] * unit[c, i]
+            xhat[c, i] = x[c, i] - mean[i]
+            square[i] += xhat[c, i] * xhat[c, i]
     for i in range(n):
-        deviation[i] = number(1) / np.sqrt(square[i] / number(n_channel) + number(eps))
+        rstd[i] = number(1) / np.sqrt(square[i] / number(n_channel) + number(eps))
     for c in range(n_channel):
         for i in range(n):
-            unit[c, i] *= deviation[i]
-            out[c, i] = unit[c, i] * gain[c] + shift[c]
+            xhat[c, i] *= rstd[i]
+            out[c, i] = xhat[c, i] * gain[c] + shift[c]
 
 
 @njit_reordered
-def normalize_backward(
-    grad: Array, gain: Array, unit: Array, deviation: Array, out_gain: Array, out_shift: Array
-) -> None:
+def normalize_backward(grad: Array, gain: Array, xhat: Array, rstd: Array, out_gain: Array, out_shift: Array) -> None:
     """The gradients of the input, in place of that of the output, of the gain and of the shift."""
     n_channel, n = grad.shape
     number = grad.dtype.type
-    mean, product = np.zeros(n, grad.dtype), np.zeros(n, grad.dtype)
+    mean, projection = np.zeros(n, grad.dtype), np.zeros(n, grad.dtype)
     for c in range(n_channel):
         total, shift = number(0), number(0)
         for i in range(n):
-            total += grad[c, i] * unit[c, i]
+            total += grad[c, i] * xhat[c, i]
             shift += grad[c, i]
         out_gain[c], out_shift[c] = total, shift
         for i in range(n):
             grad[c, i] *= gain[c]
             mean[i] += grad[c, i]
-            product[i] += grad[c, i] * unit[c, i]
+            projection[i] += grad[c, i] * xhat[c, i]
     for i in range(n):
         mean[i] /= number(n_channel)
-        product[i] /= number(n_channel)
+        projection[i] /= number(n_channel)
     for c in range(n_channel):
         for i in range(n):
-            grad[c, i] = deviation[i] * (grad[c, i] - mean[i] - unit[c, i] * product[i])
+            grad[c, i] = rstd[i] * (grad[c, i] - mean[i] - xhat[c, i] * projection[i])

@@ -17,21 +17,21 @@ from torch import nn
 from gptladder.fast.numba_loops import (
     Array,
     add,
-    all_below,
     copy,
     dot_products,
     embed,
     embed_backward,
     linear,
     linear_backward,
+    matmul,
     normalize,
     normalize_backward,
-    product,
     relu,
     relu_backward,
     softmax,
     softmax_backward,
     sum_rows,
+    tokens_in_vocabulary,
     weighted_sum,
 )
 from gptladder.model.gpt import GPT
@@ -59,7 +59,7 @@ class Parameters(NamedTuple):
     head_bias: Any  # (1, V)
 
     @classmethod
-    def lists(cls, net: GPT) -> Parameters:
+    def from_net(cls, net: GPT) -> Parameters:
         """Lists of the parameters of a network that ``NumbaGPT`` supports."""
         blocks: Any = net.blocks
         mlps = [block.mlp for block in blocks if block.mlp is not None]
@@ -99,9 +99,9 @@ class Activations(NamedTuple):
     """What a forward pass leaves for the backward pass, or the gradients of a part of it; ``L`` layers each."""
 
     embedded: Any  # (1, C, N) the input of the first block
-    unit1: Any  # (L, C, N) the input of each block, normalized, before gain and shift
-    deviation1: Any  # (L, N) one over its standard deviation
-    normed1: Any  # (L, C, N)
+    xhat1: Any  # (L, C, N) the input of each block, normalized, before gain and shift
+    rstd1: Any  # (L, N) one over its standard deviation
+    norm1: Any  # (L, C, N)
     qkv: Any  # (L, 3*H*D, N)
     query: Any  # (L, H, D, N), a part of it
     key: Any  # (L, H, D, N)
@@ -109,15 +109,15 @@ class Activations(NamedTuple):
     weights: Any  # (L, H, J, N)
     y: Any  # (L, H*D, N) of attention, before the projection
     y_heads: Any  # (L, H, D, N), the same memory
-    middle: Any  # (L, W, N) the input of each feed-forward
-    unit2: Any  # (L, W, N)
-    deviation2: Any  # (L, N)
-    normed2: Any  # (L, W, N)
+    attention_out: Any  # (L, W, N) the input of each feed-forward
+    xhat2: Any  # (L, W, N)
+    rstd2: Any  # (L, N)
+    norm2: Any  # (L, W, N)
     hidden: Any  # (L, F, N) after ReLU
     output: Any  # (L, W, N) of each block
-    final_unit: Any  # (1, W, N)
-    final_deviation: Any  # (1, N)
-    final_normed: Any  # (1, W, N)
+    final_xhat: Any  # (1, W, N)
+    final_rstd: Any  # (1, N)
+    final_norm: Any  # (1, W, N)
     logits: Any  # (1, V, N)
 
     @classmethod
@@ -130,9 +130,9 @@ class Activations(NamedTuple):
         qkv, y = empty(n_layer, 3, n_head, head_size, n), empty(n_layer, n_head, head_size, n)
         return cls(
             embedded=empty(1, n_embd, n),
-            unit1=empty(n_layer, n_embd, n),
-            deviation1=empty(n_layer, n),
-            normed1=empty(n_layer, n_embd, n),
+            xhat1=empty(n_layer, n_embd, n),
+            rstd1=empty(n_layer, n),
+            norm1=empty(n_layer, n_embd, n),
             qkv=qkv.flatten(1, 3),
             query=qkv[:, 0],
             key=qkv[:, 1],
@@ -140,120 +140,146 @@ class Activations(NamedTuple):
             weights=empty(n_layer, n_head, n_time, n),
             y=y.flatten(1, 2),
             y_heads=y,
-            middle=empty(n_layer, width, n),
-            unit2=empty(n_layer, width, n),
-            deviation2=empty(n_layer, n),
-            normed2=empty(n_layer, width, n),
+            attention_out=empty(n_layer, width, n),
+            xhat2=empty(n_layer, width, n),
+            rstd2=empty(n_layer, n),
+            norm2=empty(n_layer, width, n),
             hidden=empty(n_layer, n_hidden, n),
             output=empty(n_layer, width, n),
-            final_unit=empty(1, width, n),
-            final_deviation=empty(1, n),
-            final_normed=empty(1, width, n),
+            final_xhat=empty(1, width, n),
+            final_rstd=empty(1, n),
+            final_norm=empty(1, width, n),
             logits=empty(1, vocab_size, n),
         )
 
 
-def forward_pass(idx: Array, w: Parameters, a: Activations, scale: float, eps: float, residual: bool) -> bool:
-    """Whether all token numbers are in the vocabulary; if so, everything in ``a`` is computed."""
-    if not all_below(idx, len(w.tokens[0])):
+class Options(NamedTuple):
+    """What is the same in all blocks."""
+
+    scale: float  # of attention scores
+    eps: float
+    residual: bool
+
+
+def forward_pass(idx: Array, w: Parameters, a: Activations, options: Options) -> bool:
+    """Compute all activations; false, and nothing is computed, if a token is outside the vocabulary."""
+    if not tokens_in_vocabulary(idx, len(w.tokens[0])):
         return False
-    n_time = a.weights[0].shape[1]
-    embed(idx, w.tokens[0], w.positions[0], n_time, a.embedded[0])
     x = a.embedded[0]
+    embed(idx, w.tokens[0], w.positions[0], a.weights[0].shape[1], x)
     for layer in range(len(w.qkv)):
-        out = a.middle[layer]
-        if w.gain1:
-            normalize(x, w.gain1[layer], w.shift1[layer], eps, a.unit1[layer], a.deviation1[layer], a.normed1[layer])
-        weights = a.weights[layer]
-        product(w.qkv[layer], a.normed1[layer] if w.gain1 else x, a.qkv[layer])
-        dot_products(a.query[layer], a.key[layer], scale, -math.inf, weights)
-        softmax(weights)
-        weighted_sum(weights, a.value[layer], False, a.y_heads[layer])
-        if w.projection:
-            linear(w.projection[layer], w.projection_bias[layer], a.y[layer], out)
-        else:
-            copy(a.y[layer], out)
-        if residual:
-            add(x, out)
-        x = out
-        if not w.mlp1:
-            continue
-        out = a.output[layer]
-        if w.gain2:
-            normalize(x, w.gain2[layer], w.shift2[layer], eps, a.unit2[layer], a.deviation2[layer], a.normed2[layer])
-        hidden = a.hidden[layer]
-        linear(w.mlp1[layer], w.mlp1_bias[layer], a.normed2[layer] if w.gain2 else x, hidden)
-        relu(hidden)
-        if w.mlp2:
-            linear(w.mlp2[layer], w.mlp2_bias[layer], hidden, out)
-        else:
-            copy(hidden, out)
-        if residual:
-            add(x, out)
-        x = out
+        x = _attention_forward(x, layer, w, a, options)
+        if w.mlp1:
+            x = _mlp_forward(x, layer, w, a, options)
     if w.final_gain:
-        normalize(x, w.final_gain[0], w.final_shift[0], eps, a.final_unit[0], a.final_deviation[0], a.final_normed[0])
-    linear(w.head[0], w.head_bias[0], a.final_normed[0] if w.final_gain else x, a.logits[0])
+        gain, shift, out = w.final_gain[0], w.final_shift[0], a.final_norm[0]
+        normalize(x, gain, shift, options.eps, a.final_xhat[0], a.final_rstd[0], out)
+        x = out
+    linear(w.head[0], w.head_bias[0], x, a.logits[0])
     return True
 
 
-def backward_pass(
-    idx: Array, w: Parameters, a: Activations, g: Activations, out: Parameters, scale: float, eps: float, residual: bool
-) -> None:
-    """The gradients of the parameters, ``out``, from that of the logits, ``g.logits[0]``; ``g`` is for one layer."""
-    n_time = a.weights[0].shape[1]
-    outputs = a.output if w.mlp1 else a.middle
+def _attention_forward(x: Array, layer: int, w: Parameters, a: Activations, options: Options) -> Array:
+    normed, weights = x, a.weights[layer]
+    out: Array = a.attention_out[layer]
+    if w.gain1:
+        normed = a.norm1[layer]
+        normalize(x, w.gain1[layer], w.shift1[layer], options.eps, a.xhat1[layer], a.rstd1[layer], normed)
+    matmul(w.qkv[layer], normed, a.qkv[layer])
+    dot_products(a.query[layer], a.key[layer], options.scale, -math.inf, weights)
+    softmax(weights)
+    weighted_sum(weights, a.value[layer], False, a.y_heads[layer])
+    if w.projection:
+        linear(w.projection[layer], w.projection_bias[layer], a.y[layer], out)
+    else:
+        copy(a.y[layer], out)
+    if options.residual:
+        add(x, out)
+    return out
+
+
+def _mlp_forward(x: Array, layer: int, w: Parameters, a: Activations, options: Options) -> Array:
+    normed, hidden = x, a.hidden[layer]
+    out: Array = a.output[layer]
+    if w.gain2:
+        normed = a.norm2[layer]
+        normalize(x, w.gain2[layer], w.shift2[layer], options.eps, a.xhat2[layer], a.rstd2[layer], normed)
+    linear(w.mlp1[layer], w.mlp1_bias[layer], normed, hidden)
+    relu(hidden)
+    if w.mlp2:
+        linear(w.mlp2[layer], w.mlp2_bias[layer], hidden, out)
+    else:
+        copy(hidden, out)
+    if options.residual:
+        add(x, out)
+    return out
+
+
+def backward_pass(idx: Array, w: Parameters, a: Activations, g: Activations, out: Parameters, options: Options) -> None:
+    """Compute the gradients of all parameters.
+
+    Args:
+        g: the gradient of the logits, and memory for those of one layer's activations.
+        out: where the gradients are written to.
+    """
+    outputs = a.output if w.mlp1 else a.attention_out
     grad = g.output[0]
-    last = a.final_normed[0] if w.final_gain else outputs[-1]
-    linear_backward(w.head[0], last, g.logits[0], grad, out.head[0])
+    linear_backward(w.head[0], a.final_norm[0] if w.final_gain else outputs[-1], g.logits[0], grad, out.head[0])
     sum_rows(g.logits[0], out.head_bias[0])
     if w.final_gain:
-        normalize_backward(
-            grad, w.final_gain[0], a.final_unit[0], a.final_deviation[0], out.final_gain[0], out.final_shift[0]
-        )
-    for layer in range(len(w.qkv) - 1, -1, -1):
+        gain, xhat, rstd = w.final_gain[0], a.final_xhat[0], a.final_rstd[0]
+        normalize_backward(grad, gain, xhat, rstd, out.final_gain[0], out.final_shift[0])
+    for layer in reversed(range(len(w.qkv))):
         if w.mlp1:
-            hidden, through = g.hidden[0], g.middle[0]
-            if w.mlp2:
-                linear_backward(w.mlp2[layer], a.hidden[layer], grad, hidden, out.mlp2[layer])
-                sum_rows(grad, out.mlp2_bias[layer])
-            else:
-                copy(grad, hidden)
-            relu_backward(a.hidden[layer], hidden)
-            x = a.normed2[layer] if w.gain2 else a.middle[layer]
-            linear_backward(w.mlp1[layer], x, hidden, through, out.mlp1[layer])
-            sum_rows(hidden, out.mlp1_bias[layer])
-            if w.gain2:
-                normalize_backward(
-                    through, w.gain2[layer], a.unit2[layer], a.deviation2[layer], out.gain2[layer], out.shift2[layer]
-                )
-            if residual:
-                add(through, grad)
-            else:
-                copy(through, grad)
-        y = g.y[0]
-        if w.projection:
-            linear_backward(w.projection[layer], a.y[layer], grad, y, out.projection[layer])
-            sum_rows(grad, out.projection_bias[layer])
-        else:
-            copy(grad, y)
-        scores, weights = g.weights[0], a.weights[layer]
-        weighted_sum(weights, g.y_heads[0], True, g.value[0])
-        dot_products(g.y_heads[0], a.value[layer], 1.0, 0.0, scores)
-        softmax_backward(weights, scale, scores)
-        weighted_sum(scores, a.key[layer], False, g.query[0])
-        weighted_sum(scores, a.query[layer], True, g.key[0])
-        x = a.embedded[0] if layer == 0 else outputs[layer - 1]
-        if w.gain1:
-            x = a.normed1[layer]
-        through = g.embedded[0]
-        linear_backward(w.qkv[layer], x, g.qkv[0], through, out.qkv[layer])
-        if w.gain1:
-            normalize_backward(
-                through, w.gain1[layer], a.unit1[layer], a.deviation1[layer], out.gain1[layer], out.shift1[layer]
-            )
-        if residual:
-            add(grad, through)
+            _mlp_backward(grad, layer, w, a, g, out, options)
+        x = outputs[layer - 1] if layer else a.embedded[0]
+        _attention_backward(grad, x, layer, w, a, g, out, options)
         if layer:
-            copy(through, grad)
-    embed_backward(idx, g.embedded[0], n_time, out.tokens[0], out.positions[0])
+            copy(g.embedded[0], grad)
+    embed_backward(idx, g.embedded[0], a.weights[0].shape[1], out.tokens[0], out.positions[0])
+
+
+def _mlp_backward(
+    grad: Array, layer: int, w: Parameters, a: Activations, g: Activations, out: Parameters, options: Options
+) -> None:
+    """Replace the gradient of the output by that of the input."""
+    hidden, grad_input = g.hidden[0], g.attention_out[0]
+    if w.mlp2:
+        linear_backward(w.mlp2[layer], a.hidden[layer], grad, hidden, out.mlp2[layer])
+        sum_rows(grad, out.mlp2_bias[layer])
+    else:
+        copy(grad, hidden)
+    relu_backward(a.hidden[layer], hidden)
+    x = a.norm2[layer] if w.gain2 else a.attention_out[layer]
+    linear_backward(w.mlp1[layer], x, hidden, grad_input, out.mlp1[layer])
+    sum_rows(hidden, out.mlp1_bias[layer])
+    if w.gain2:
+        gain, xhat, rstd = w.gain2[layer], a.xhat2[layer], a.rstd2[layer]
+        normalize_backward(grad_input, gain, xhat, rstd, out.gain2[layer], out.shift2[layer])
+    if options.residual:
+        add(grad_input, grad)
+    else:
+        copy(grad_input, grad)
+
+
+def _attention_backward(
+    grad: Array, x: Array, layer: int, w: Parameters, a: Activations, g: Activations, out: Parameters, options: Options
+) -> None:
+    """Compute the gradient of the input, ``g.embedded``, from that of the output."""
+    y, scores, weights, grad_input = g.y[0], g.weights[0], a.weights[layer], g.embedded[0]
+    if w.projection:
+        linear_backward(w.projection[layer], a.y[layer], grad, y, out.projection[layer])
+        sum_rows(grad, out.projection_bias[layer])
+    else:
+        copy(grad, y)
+    weighted_sum(weights, g.y_heads[0], True, g.value[0])
+    dot_products(g.y_heads[0], a.value[layer], 1.0, 0.0, scores)
+    softmax_backward(weights, options.scale, scores)
+    weighted_sum(scores, a.key[layer], False, g.query[0])
+    weighted_sum(scores, a.query[layer], True, g.key[0])
+    linear_backward(w.qkv[layer], a.norm1[layer] if w.gain1 else x, g.qkv[0], grad_input, out.qkv[layer])
+    if w.gain1:
+        gain, xhat, rstd = w.gain1[layer], a.xhat1[layer], a.rstd1[layer]
+        normalize_backward(grad_input, gain, xhat, rstd, out.gain1[layer], out.shift1[layer])
+    if options.residual:
+        add(grad, grad_input)

@@ -22,5 +22,7 @@ class InPlaceReLU(nn.ReLU):
     training the input stays: autograd would copy the output of a linear that is overwritten.
     """
 
+    plain_class = nn.ReLU
+
     def forward(self, input: Tensor) -> Tensor:
         return input.relu() if input.requires_grad else input.relu_()

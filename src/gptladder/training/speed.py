@@ -42,14 +42,18 @@ def check_fast(fast: Any) -> None:
         raise UserError("fast=true needs the package gptladder.fast, which is not there: use fast=auto or fast=false")
 
 
-def prepare_for_generation(net: nn.Module) -> nn.Module:
-    """A copy of a network with shared weights that generates faster, or the network itself."""
+def prepare_for_generation(net: nn.Module, *, same_bits: bool = False) -> nn.Module:
+    """A copy of a network with shared weights that generates faster, or the network itself.
+
+    Args:
+        same_bits: the logits are equal, not only to rounding.
+    """
     if not AVAILABLE:
         return net
     from gptladder.fast.generation import can_decode, lean_copy
 
     lean = lean_copy(net)
-    if can_decode(lean) and find_spec("numba") is not None:
+    if not same_bits and can_decode(lean) and find_spec("numba") is not None:
         from gptladder.fast.numba_decoding import use_numba_decoding
 
         use_numba_decoding(lean)  # type: ignore[arg-type]
@@ -57,7 +61,7 @@ def prepare_for_generation(net: nn.Module) -> nn.Module:
 
 
 def use_fast_kernels(net: nn.Module, fast: Fast) -> None:
-    """Let a network evaluate ReLU in place, and with Numba compute short-context attention and training in loops."""
+    """Use ReLU in place and, if Numba is installed, compiled attention and training steps for short contexts."""
     if fast is False or not AVAILABLE:
         return
     from gptladder.fast.relu import use_in_place_relu

@@ -44,6 +44,6 @@ class TextSamples(L.Callback):
 
 def sample(module: LanguageModel, data: TextDataModule, n_tokens: int) -> str:
     """Text that a network in evaluation mode generates from a newline."""
-    net = speed.prepare_for_generation(module.net)
+    net = speed.prepare_for_generation(module.net, same_bits=True)
     options = {"n_samples": 1, "n_tokens": n_tokens, "seed": 1337, "block_size": data.block_size}
     return "".join(generate_text(net, data.tokenizer, "", **options))
