@@ -121,19 +121,24 @@ def add(x: Array, out: Array) -> None:
 
 @njit
 def add_matmul(weight: Array, x: Array, out: Array) -> None:
-    """``out += weight @ x``, eight rows of ``x`` at a time, so that ``out`` is read and written less often."""
+    """``out += weight @ x``, four rows by four, so that each number is read and written less often."""
     n_out, n_in = weight.shape
     n = x.shape[1]
-    by_eight = n_in - n_in % 8
-    for o in range(n_out):
-        for c in range(0, by_eight, 8):
-            w0, w1, w2, w3 = weight[o, c], weight[o, c + 1], weight[o, c + 2], weight[o, c + 3]
-            w4, w5, w6, w7 = weight[o, c + 4], weight[o, c + 5], weight[o, c + 6], weight[o, c + 7]
+    by_four_out, by_four_in = n_out - n_out % 4, n_in - n_in % 4
+    for o in range(0, by_four_out, 4):
+        for c in range(0, by_four_in, 4):
+            w00, w01, w02, w03 = weight[o, c], weight[o, c + 1], weight[o, c + 2], weight[o, c + 3]
+            w10, w11, w12, w13 = weight[o + 1, c], weight[o + 1, c + 1], weight[o + 1, c + 2], weight[o + 1, c + 3]
+            w20, w21, w22, w23 = weight[o + 2, c], weight[o + 2, c + 1], weight[o + 2, c + 2], weight[o + 2, c + 3]
+            w30, w31, w32, w33 = weight[o + 3, c], weight[o + 3, c + 1], weight[o + 3, c + 2], weight[o + 3, c + 3]
             for i in range(n):
-                first = (w0 * x[c, i] + w1 * x[c + 1, i]) + (w2 * x[c + 2, i] + w3 * x[c + 3, i])
-                second = (w4 * x[c + 4, i] + w5 * x[c + 5, i]) + (w6 * x[c + 6, i] + w7 * x[c + 7, i])
-                out[o, i] += first + second
-        for c in range(by_eight, n_in):
+                x0, x1, x2, x3 = x[c, i], x[c + 1, i], x[c + 2, i], x[c + 3, i]
+                out[o, i] += (w00 * x0 + w01 * x1) + (w02 * x2 + w03 * x3)
+                out[o + 1, i] += (w10 * x0 + w11 * x1) + (w12 * x2 + w13 * x3)
+                out[o + 2, i] += (w20 * x0 + w21 * x1) + (w22 * x2 + w23 * x3)
+                out[o + 3, i] += (w30 * x0 + w31 * x1) + (w32 * x2 + w33 * x3)
+    for o in range(n_out):
+        for c in range(by_four_in if o < by_four_out else 0, n_in):
             for i in range(n):
                 out[o, i] += weight[o, c] * x[c, i]
 
