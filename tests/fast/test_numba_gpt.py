@@ -295,6 +295,21 @@ def test_dropout_that_is_switched_on_later_is_drawn() -> None:
     assert not torch.equal(fast(idx), fast(idx))
 
 
+def test_a_hook_that_only_observes_sees_every_output_and_changes_no_bit() -> None:
+    _, fast = both(build_rung("layernorm"))
+    idx = torch.randint(VOCAB, (4, 8))
+    expected = logits_and_gradients(fast, idx)
+    seen: list[int] = []
+
+    def hook(*_: object) -> None:
+        seen.append(1)
+
+    vars(hook)["only_observes"] = True
+    fast.get_submodule("blocks.1.mlp.0").register_forward_hook(hook)
+    assert all(map(torch.equal, logits_and_gradients(fast, idx), expected))
+    assert seen == [1]
+
+
 def test_a_global_hook_sees_every_module() -> None:
     _, fast = both(build_rung("layernorm"))
     seen: list[type] = []

@@ -49,6 +49,11 @@ def is_traced() -> bool:
     return by_functorch or by_jit or torch.compiler.is_compiling()
 
 
+def only_observed(module: nn.Module) -> bool:
+    """Whether all forward hooks of a module, if any, say that they change nothing."""
+    return all(getattr(hook, "only_observes", False) for hook in module._forward_hooks.values())
+
+
 def plain_type(module: nn.Module) -> type[nn.Module]:
     """The class of a module, or the plain one that it computes the same as."""
     plain: type[nn.Module] = getattr(type(module), "plain_class", type(module))

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from gptladder.fast.lecture_gpt import is_traced
+from gptladder.fast.lecture_gpt import is_traced, only_observed
 from gptladder.fast.numba_loops import dot_products, weighted_sum
 from gptladder.model.attention import SHORT_CONTEXT, CausalSelfAttention
 from gptladder.model.kv_cache import KVCache
@@ -43,7 +43,7 @@ class NumbaSelfAttention(CausalSelfAttention):
         """Whether a module's options are those of the lecture, and its context is short."""
         qkv = module.qkv
         plain = module.rope is None and type(module.qk_norm) is nn.Identity and type(qkv) is nn.Linear
-        plain = plain and qkv.bias is None and not (qkv._forward_hooks or qkv._forward_pre_hooks)
+        plain = plain and qkv.bias is None and not qkv._forward_pre_hooks and only_observed(qkv)
         return plain and module.n_kv_head == module.n_head and module.block_size <= SHORT_CONTEXT
 
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
@@ -51,6 +51,8 @@ class NumbaSelfAttention(CausalSelfAttention):
         eligible = x.is_cpu and x.dtype in (torch.float32, torch.float64) and not autocast
         if cache is not None or not eligible or is_traced() or not self.supports(self):
             return super().forward(x, cache)
+        if self.qkv._forward_hooks:
+            self.qkv(x)  # for the hooks
         dropout = self.dropout if self.training else 0.0
         y = NumbaAttention.apply(_linear_channels_first(x, self.qkv.weight), self.n_head, self.scale, dropout)  # type: ignore[no-untyped-call]
         out: Tensor = self.projection(y)

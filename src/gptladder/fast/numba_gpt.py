@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from gptladder.fast.lecture_gpt import is_lecture_gpt, is_traced
+from gptladder.fast.lecture_gpt import is_lecture_gpt, is_traced, only_observed
 from gptladder.fast.numba_passes import Activations, Options, Parameters, backward_pass, forward_pass
 from gptladder.model.attention import SHORT_CONTEXT
 from gptladder.model.gpt import GPT
 from gptladder.model.kv_cache import KVCache
 
+NONE, OBSERVED, CHANGED = range(3)  # hooks of a network: none, some that only look, some that may change something
 # Batches of more shapes than these share memory by turns.
 MAX_SHAPES = 8
 
@@ -53,6 +54,9 @@ class NumbaGPT(GPT):
             _snapshots[self] = snapshot = Snapshot(self)
         if not snapshot.supported:
             return super().forward(idx, cache)
+        if snapshot.hooks == OBSERVED:
+            with torch.no_grad():
+                super().forward(idx)  # for the hooks, so that observing a run changes no bit of it
         logits: Tensor = GPTFunction.apply(idx, self, snapshot, *snapshot.parameters())  # type: ignore[no-untyped-call]
         return logits
 
@@ -71,10 +75,11 @@ class Snapshot:
         self.norms: list[Any] = [module for module in self.modules if isinstance(module, nn.LayerNorm)]
         self.children = [(module._modules, dict(module._modules)) for module in net.modules() if module._modules]
         self.state = self._state()
+        self.hooks = self._hooks()
         parameters = self.parameters()
         types = {(parameter.dtype, parameter.device.type) for parameter in parameters}
         one_type = len(types) == 1 and types <= {(torch.float32, "cpu"), (torch.float64, "cpu")}
-        self.supported = one_type and NumbaGPT.supports(net) and not self._has_hooks()
+        self.supported = one_type and NumbaGPT.supports(net) and self.hooks != CHANGED
         self.free_passes: dict[Any, list[Pass]] = {}
 
     def is_current(self) -> bool:
@@ -101,17 +106,21 @@ class Snapshot:
         options = [(block.residual, block.attention.scale, block.attention.dropout) for block in self.blocks]
         parameters = [(id(p), p.dtype, p.is_cpu) for p in self.parameters()]
         epsilons = [norm.eps for norm in self.norms]
-        return [*map(type, self.modules), *options, *epsilons, *parameters, self._has_hooks()]
+        return [*map(type, self.modules), *options, *epsilons, *parameters, self._hooks()]
 
-    def _has_hooks(self) -> bool:
+    def _hooks(self) -> int:
+        """Whether there are hooks, and whether all of them say that they change nothing."""
         if nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
-            return True
+            return CHANGED
+        hooks = NONE
         for m in self.modules:
-            if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
-                return True
-            if "forward" in m.__dict__:
-                return True
-        return False
+            if m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks or "forward" in m.__dict__:
+                return CHANGED
+            if m._forward_hooks:
+                if not only_observed(m):
+                    return CHANGED
+                hooks = OBSERVED
+        return hooks
 
 
 _snapshots: WeakKeyDictionary[GPT, Snapshot] = WeakKeyDictionary()
