@@ -27,7 +27,7 @@ LECTURE = {
 
 
 def is_lecture_gpt(net: nn.Module, *, without_dropout: bool = False) -> bool:
-    """Whether a network is a GPT with softmax attention and no part beyond the lecture, and nobody has changed it.
+    """Whether a network is a GPT with softmax attention and no part beyond the lecture, as it was built.
 
     Args:
         without_dropout: its dropout was removed, as ``lean_copy`` does.

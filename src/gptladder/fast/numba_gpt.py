@@ -65,7 +65,7 @@ class Snapshot:
     """A network as it was, so that a change is noticed, and the memory of its passes.
 
     Attributes:
-        supported: it can be computed by ``GPTFunction``: nobody has changed a part of it, or added a hook.
+        supported: every part is as it was built, and no hook may change an output.
         free_passes: passes that no backward is waiting for, by the shape and the type of a batch.
     """
 
