@@ -37,6 +37,7 @@ PIECES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     ),
     "Numba attention": lambda: patch.object(speed, "use_fast_kernels", lambda net, fast: None),
     "compiled training step": lambda: patch("gptladder.fast.numba_gpt.use_numba_gpt", lambda net: None),
+    "steps without autograd": lambda: patch("gptladder.fast.numba_gpt.NumbaGPT.without_autograd", lambda self: None),
     "ReLU in place in evaluations": lambda: patch("gptladder.fast.relu.use_in_place_relu", lambda net: None),
     "evaluation without bookkeeping per batch": lambda: patch.object(FastEvaluationLoop, "run", _EvaluationLoop.run),
     "evaluation on idle cores": lambda: patch.object(Hardware, "evaluation_threads", lambda self, net: 1),

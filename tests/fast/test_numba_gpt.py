@@ -119,6 +119,15 @@ def test_a_batch_that_changes_before_backward_is_an_error() -> None:
         loss.backward()
 
 
+def test_a_weight_that_changes_before_backward_is_an_error() -> None:
+    for net in both(build_rung("multihead")):
+        loss = net(torch.randint(VOCAB, (4, 8))).sum()
+        with torch.no_grad():
+            net.get_parameter("lm_head.weight").zero_()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
 def test_logits_of_one_token_are_kept_when_the_next_batch_comes() -> None:
     _, fast = both(build_rung("multihead"))
     first = fast(torch.tensor([[1]])).detach()
@@ -166,6 +175,67 @@ def test_frozen_parameters_get_no_gradient_and_the_others_the_same() -> None:
     for name, parameter in fast.named_parameters():
         assert (parameter.grad is not None) is parameter.requires_grad, name
         assert parameter.grad is None or torch.equal(parameter.grad, expected[name])
+
+
+@pytest.mark.parametrize("rung", LECTURE)
+def test_a_step_without_autograd_has_the_bits_of_one_with_it(rung: str) -> None:
+    _, fast = both(build_rung(rung))
+    for shape in ((32, 8), (3, 5)):
+        x, y = torch.randint(VOCAB, (2, *shape))
+        fast.zero_grad()
+        expected = next_token_loss(fast(x), y)
+        expected.backward()
+        gradients = [parameter.grad for parameter in fast.parameters()]
+        fast.zero_grad()
+        loss = fast.without_autograd()(x, y)
+        assert torch.equal(loss, expected)
+        assert all(map(torch.equal, [parameter.grad for parameter in fast.parameters()], gradients))
+
+
+def _freeze(net: nn.Module) -> None:
+    net.get_parameter("lm_head.weight").requires_grad_(False)
+
+
+def _observe_a_gradient(net: nn.Module) -> None:
+    net.get_parameter("lm_head.weight").register_hook(lambda gradient: None)
+
+
+def _observe_an_accumulated_gradient(net: nn.Module) -> None:
+    net.get_parameter("lm_head.weight").register_post_accumulate_grad_hook(lambda parameter: None)
+
+
+def _observe_an_output(net: nn.Module) -> None:
+    net.get_submodule("lm_head").register_forward_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_freeze, _observe_a_gradient, _observe_an_accumulated_gradient, _observe_an_output],
+    ids=lambda change: change.__name__.strip("_"),
+)
+def test_a_step_uses_autograd_where_something_observes_or_changes_it(change: Callable[[nn.Module], None]) -> None:
+    _, fast = both(build_rung("multihead"))
+    assert fast.without_autograd() is not None
+    change(fast)
+    assert fast.without_autograd() is None
+
+
+def test_a_step_uses_autograd_in_anomaly_mode_and_under_autocast() -> None:
+    _, fast = both(build_rung("multihead"))
+    with torch.autograd.set_detect_anomaly(True, check_nan=False):
+        assert fast.without_autograd() is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fast.without_autograd() is None
+
+
+def test_a_step_without_autograd_checks_its_batch() -> None:
+    _, fast = both(build_rung("multihead"))
+    too_long = torch.zeros(1, 9, dtype=torch.long)
+    with pytest.raises(RuntimeError, match="must match"):
+        fast.without_autograd()(too_long, too_long)
+    outside = torch.full((1, 8), VOCAB)
+    with pytest.raises(IndexError, match="vocabulary"):
+        fast.without_autograd()(outside, outside)
 
 
 @torch.no_grad()

@@ -1,13 +1,15 @@
 """The lecture's GPT with compiled loops for its training step.
 
 With 256 tokens per batch, more than half of a training step is not arithmetic: autograd records and frees a hundred
-operations, each of which is called from Python and asks for new memory. Here the network is one operation.
+operations, each of which is called from Python and asks for new memory. Here the network is one operation, and the
+steps that nothing observes do without autograd.
 
 Sums are taken in another order than by PyTorch: outputs and gradients agree to rounding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +22,7 @@ from gptladder.fast.numba_passes import Activations, Options, Parameters, backwa
 from gptladder.model.attention import SHORT_CONTEXT
 from gptladder.model.gpt import GPT
 from gptladder.model.kv_cache import KVCache
+from gptladder.model.loss import next_token_loss
 
 NONE, OBSERVED, CHANGED = range(3)  # hooks of a network: none, some that only look, some that may change something
 # Batches of more shapes than these share memory by turns.
@@ -27,13 +30,13 @@ MAX_SHAPES = 8
 
 
 def use_numba_gpt(net: nn.Module) -> None:
-    """Let a network that ``NumbaGPT`` supports train with ``GPTFunction``."""
+    """Let a network that ``NumbaGPT`` supports train with compiled loops."""
     if type(net) is GPT and NumbaGPT.supports(net):
         net.__class__ = NumbaGPT
 
 
 class NumbaGPT(GPT):
-    """``GPT`` computed by ``GPTFunction`` where gradients are needed, in fp32 or fp64 on a CPU."""
+    """``GPT`` with compiled passes where gradients are needed, in fp32 or fp64 on a CPU."""
 
     plain_class = GPT
 
@@ -45,14 +48,9 @@ class NumbaGPT(GPT):
         return plain and not any(block.attention.dropout for block in blocks)
 
     def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
-        if cache is not None or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_traced():
-            return super().forward(idx, cache)
-        if idx.dim() != 2 or not idx.numel() or idx.size(1) > self.block_size:
-            return super().forward(idx, cache)  # its error
-        snapshot = _snapshots.get(self)
-        if snapshot is None or not snapshot.is_current():
-            _snapshots[self] = snapshot = Snapshot(self)
-        if not snapshot.supported:
+        trained = cache is None and torch.is_grad_enabled()
+        snapshot = self._snapshot() if trained else None
+        if snapshot is None or not self._fits(idx):
             return super().forward(idx, cache)
         if snapshot.hooks == OBSERVED:
             with torch.no_grad():
@@ -60,13 +58,41 @@ class NumbaGPT(GPT):
         logits: Tensor = GPTFunction.apply(idx, self, snapshot, *snapshot.parameters())  # type: ignore[no-untyped-call]
         return logits
 
+    def without_autograd(self) -> LossAndGradients | None:
+        """A function that computes gradients without autograd, while the network does not change; ``None`` if it can't.
+
+        Autograd itself takes a third of a step: it is needed where something observes or changes gradients.
+        """
+        snapshot = self._snapshot()
+        if snapshot is None or snapshot.hooks == OBSERVED or torch.is_anomaly_enabled():
+            return None
+        plain = all(map(_gets_plain_gradient, self.parameters()))
+        return LossAndGradients(self, snapshot) if plain else None
+
+    def _fits(self, idx: Tensor) -> bool:
+        """Whether a batch has the right shape; for any other the plain network has its error."""
+        return idx.dim() == 2 and idx.numel() > 0 and idx.size(1) <= self.block_size
+
+    def _snapshot(self) -> Snapshot | None:
+        """The current snapshot if compiled code may compute the network now."""
+        if torch.is_autocast_enabled("cpu") or is_traced():
+            return None
+        snapshot = _snapshots.get(self)
+        if snapshot is None or not snapshot.is_current():
+            _snapshots[self] = snapshot = Snapshot(self)
+        return snapshot if snapshot.supported else None
+
+
+def _gets_plain_gradient(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad and not parameter._backward_hooks and not parameter._post_accumulate_grad_hooks
+
 
 class Snapshot:
     """A network as it was, so that a change is noticed, and the memory of its passes.
 
     Attributes:
         supported: every part is as it was built, and no hook may change an output.
-        free_passes: passes that no backward is waiting for, by the shape and the type of a batch.
+        free_passes: passes that no backward is waiting for, by the shape of a batch.
     """
 
     def __init__(self, net: NumbaGPT) -> None:
@@ -79,8 +105,12 @@ class Snapshot:
         parameters = self.parameters()
         types = {(parameter.dtype, parameter.device.type) for parameter in parameters}
         one_type = len(types) == 1 and types <= {(torch.float32, "cpu"), (torch.float64, "cpu")}
-        self.supported = one_type and NumbaGPT.supports(net) and self.hooks != CHANGED
-        self.free_passes: dict[Any, list[Pass]] = {}
+        contiguous = all(parameter.is_contiguous() for parameter in parameters)
+        self.supported = one_type and contiguous and NumbaGPT.supports(net) and self.hooks != CHANGED
+        self.free_passes: dict[torch.Size, list[Pass]] = {}
+        if self.supported:
+            numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
+            self.places = Parameters(*([numbers[id(p)] for p in kind] for kind in Parameters.from_net(net)))
 
     def is_current(self) -> bool:
         """Whether the network is as it was."""
@@ -90,21 +120,25 @@ class Snapshot:
         """Those of all modules, in the order of ``net.parameters()``."""
         return [p for module in self.modules for p in module._parameters.values() if p is not None]
 
-    def take_pass(self, net: GPT, idx: Tensor, dtype: torch.dtype) -> tuple[Pass, list[Pass]]:
+    def arrange(self, tensors: Sequence[Tensor]) -> Parameters:
+        """The arrays of parameters, or of their gradients, in the order of ``parameters()``, by kind and layer."""
+        arrays = [tensor.detach().numpy() for tensor in tensors]
+        return Parameters(*([arrays[number] for number in kind] for kind in self.places))
+
+    def take_pass(self, net: GPT, shape: torch.Size) -> tuple[Pass, list[Pass]]:
         """A pass for a batch, and the list to which it returns."""
-        key = idx.shape, dtype
-        if key not in self.free_passes and len(self.free_passes) == MAX_SHAPES:
+        if shape not in self.free_passes and len(self.free_passes) == MAX_SHAPES:
             self.free_passes.clear()
-        free = self.free_passes.setdefault(key, [])
+        free = self.free_passes.setdefault(shape, [])
         try:
             return free.pop(), free
         except IndexError:
-            return Pass(net, idx.shape), free
+            return Pass(net, shape), free
 
     def _state(self) -> list[Any]:
         """What may change although the modules are the same."""
         options = [(block.residual, block.attention.scale, block.attention.dropout) for block in self.blocks]
-        parameters = [(id(p), p.dtype, p.is_cpu) for p in self.parameters()]
+        parameters = [(id(p), p.dtype, p.is_cpu, p.is_contiguous()) for p in self.parameters()]
         epsilons = [norm.eps for norm in self.norms]
         return [*map(type, self.modules), *options, *epsilons, *parameters, self._hooks()]
 
@@ -131,20 +165,48 @@ class GPTFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, idx: Tensor, net: GPT, snapshot: Snapshot, *parameters: nn.Parameter) -> Tensor:
-        ctx.gpt_pass, ctx.free_passes = snapshot.take_pass(net, idx, parameters[0].dtype)
-        logits: Tensor = ctx.gpt_pass.forward(idx, parameters)
-        ctx.save_for_backward(idx)
+        ctx.snapshot = snapshot
+        ctx.gpt_pass, ctx.free_passes = snapshot.take_pass(net, idx.shape)
+        logits: Tensor = ctx.gpt_pass.forward(idx, snapshot.arrange(parameters))
+        ctx.save_for_backward(idx, *parameters)
         return logits.view(*idx.shape, -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_logits: Tensor) -> tuple[Tensor | None, ...]:
-        (idx,) = ctx.saved_tensors
-        grads = ctx.gpt_pass.backward(idx, grad_logits.flatten(0, 1))
+        idx, *parameters = ctx.saved_tensors
+        grads = [torch.empty_like(parameter) for parameter in parameters]
+        arrange = ctx.snapshot.arrange
+        ctx.gpt_pass.backward(idx, grad_logits.flatten(0, 1), arrange(parameters), arrange(grads))
         if not torch._C._autograd._get_current_graph_task_keep_graph():  # else there may be another backward
             ctx.free_passes.append(ctx.gpt_pass)
             ctx.gpt_pass = None
         return None, None, None, *grads
+
+
+class LossAndGradients:
+    """Computes the mean loss of a batch, and the gradients of all parameters, without autograd."""
+
+    def __init__(self, net: NumbaGPT, snapshot: Snapshot) -> None:
+        self.net = net
+        self.snapshot = snapshot
+        self.parameters = snapshot.parameters()
+        self.grads = [torch.empty_like(parameter) for parameter in self.parameters]
+        self.weights, self.out = snapshot.arrange(self.parameters), snapshot.arrange(self.grads)
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The loss; every parameter's gradient is overwritten."""
+        if x.size(1) > self.net.block_size:
+            self.net(x)  # raises its error
+        gpt_pass, free = self.snapshot.take_pass(self.net, x.shape)
+        logits = gpt_pass.forward(x, self.weights).requires_grad_()
+        loss = next_token_loss(logits.view(*x.shape, -1), y)
+        (grad_logits,) = torch.autograd.grad(loss, logits)
+        gpt_pass.backward(x, grad_logits, self.weights, self.out)
+        free.append(gpt_pass)
+        for parameter, grad in zip(self.parameters, self.grads, strict=True):
+            parameter.grad = grad
+        return loss.detach()
 
 
 class Pass:
@@ -152,36 +214,26 @@ class Pass:
 
     def __init__(self, net: Any, shape: torch.Size) -> None:
         n, n_time = shape.numel(), shape[1]
-        parameters = Parameters.from_net(net)
-        stacked, out = Parameters.allocate(parameters), Parameters.allocate(parameters)
         self.activations = Activations.allocate(net, n, n_time, len(net.blocks))
         self.grads = Activations.allocate(net, n, n_time, 1)
-        # where each parameter is among the stacked ones, in the order of `net.parameters()`
-        places = {id(p): (kind, i) for kind, layers in enumerate(parameters) for i, p in enumerate(layers)}
-        order = [places[id(parameter)] for parameter in net.parameters()]
-        self.copies, self.results = ([stacks[kind][layer] for kind, layer in order] for stacks in (stacked, out))
-        self.arrays = tuple(_arrays(tensors) for tensors in (stacked, self.activations, self.grads, out))
+        self.arrays, self.grad_arrays = _arrays(self.activations), _arrays(self.grads)
         block = net.blocks[0]
         norms = [module.eps for module in net.modules() if isinstance(module, nn.LayerNorm)]
         self.options = Options(block.attention.scale, norms[0] if norms else 0.0, block.residual)
 
-    def forward(self, idx: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+    def forward(self, idx: Tensor, weights: Parameters) -> Tensor:
         """``(B, T)`` token numbers to logits, ``(N, V)``."""
-        torch._foreach_copy_(self.copies, parameters)
-        weights, activations, _, _ = self.arrays
-        if not forward_pass(idx.flatten().numpy(), weights, activations, self.options):
+        if not forward_pass(idx.flatten().numpy(), weights, self.arrays, self.options):
             raise IndexError("a token number is negative, or not below the size of the vocabulary")
         logits: Tensor = self.activations.logits[0]
         return logits.t().clone(memory_format=torch.contiguous_format)
 
-    def backward(self, idx: Tensor, grad: Tensor) -> list[Tensor]:
-        """The gradients of all parameters from that of the logits, ``(N, V)``."""
+    def backward(self, idx: Tensor, grad: Tensor, weights: Parameters, out: Parameters) -> None:
+        """Write the gradients of all parameters to ``out``, from that of the logits, ``(N, V)``."""
         self.grads.logits[0].copy_(grad.t())
-        weights, activations, grads, out = self.arrays
-        backward_pass(idx.flatten().numpy(), weights, activations, grads, out, self.options)
-        return [gradient.clone() for gradient in self.results]
+        backward_pass(idx.flatten().numpy(), weights, self.arrays, self.grad_arrays, out, self.options)
 
 
-def _arrays(tensors: Any) -> Any:
+def _arrays(tensors: Activations) -> Activations:
     """Lists with the array of each layer."""
-    return type(tensors)(*(list(tensor.numpy()) for tensor in tensors))
+    return Activations(*(list(tensor.numpy()) for tensor in tensors))

@@ -221,22 +221,6 @@ def relu_backward(y: Array, grad: Array) -> None:
 
 
 @njit
-def softmax(x: Array) -> None:
-    """Softmax over the distances of ``(H, J, N)``, in place; distance 0 is never masked."""
-    n_head, n_time, n = x.shape
-    for h in range(n_head):
-        for i in range(n):
-            largest, total = x[h, 0, i], x.dtype.type(0)
-            for j in range(1, n_time):
-                largest = max(largest, x[h, j, i])
-            for j in range(n_time):
-                x[h, j, i] = np.exp(x[h, j, i] - largest)
-                total += x[h, j, i]
-            for j in range(n_time):
-                x[h, j, i] /= total
-
-
-@njit
 def softmax_backward(weights: Array, scale: float, grad: Array) -> None:
     """The gradient of what went into softmax, times ``scale``, in place."""
     n_head, n_time, n = weights.shape

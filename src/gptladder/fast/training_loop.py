@@ -20,6 +20,8 @@ from gptladder.fast.evaluation_loop import FastEvaluationLoop
 from gptladder.model.gpt import GPT, Bigram, count_parameters
 from gptladder.model.loss import next_token_loss
 
+GradientStep = Callable[[Tensor, Tensor], Tensor]
+
 # Parameters times tokens of the steps that Lightning does not see: about a tenth of a second on one core, which is how
 # long a signal or the progress bar may have to wait.
 MAX_WORK = 300_000_000
@@ -112,12 +114,13 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         batches = self._batches(net, n_steps * trainer.accumulate_grad_batches)
+        gradient_step = self._gradient_step(net)
         fused: FusedAdamWStep | None = None
         try:
             for step in range(self.global_step + 1, self.global_step + n_steps + 1):
                 for parameter in parameters:
                     parameter.grad = None
-                losses, offsets = self._backward(net, batches)
+                losses, offsets = self._compute_gradients(gradient_step, batches)
                 gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
                 if not self._all_finite([*losses, *gradients]):
                     raise self._error(losses, step=step, offsets=offsets)
@@ -133,18 +136,33 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
             if fused is not None:
                 fused.finish()
 
-    def _backward(self, net: nn.Module, batches: Iterator[Batch]) -> tuple[list[Tensor], list[Tensor]]:
-        """Compute the gradients of one step; returns the loss and the offsets of each of its batches."""
+    def _gradient_step(self, net: Any) -> GradientStep:
+        """A function of a batch that computes its gradients and returns its loss."""
+        trainer: Any = self.trainer
+        per_step = trainer.accumulate_grad_batches
+        if per_step == 1 and hasattr(net, "without_autograd"):
+            with trainer.precision_plugin.train_step_context():
+                without_autograd: GradientStep | None = net.without_autograd()
+            if without_autograd is not None:
+                return without_autograd
+
+        def with_autograd(x: Tensor, y: Tensor) -> Tensor:
+            with trainer.precision_plugin.train_step_context():
+                loss = next_token_loss(net(x), y)
+            (loss / per_step if per_step > 1 else loss).backward()
+            return loss.detach()
+
+        return with_autograd
+
+    def _compute_gradients(
+        self, gradient_step: GradientStep, batches: Iterator[Batch]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The loss and the offsets of each batch of one step."""
         trainer: Any = self.trainer
         losses, offsets = [], []
         for x, y in islice(batches, trainer.accumulate_grad_batches):
             offsets.append(trainer.train_dataloader.batches.offsets)
-            with trainer.precision_plugin.train_step_context():
-                loss = next_token_loss(net(x), y)
-            losses.append(loss.detach())
-            if trainer.accumulate_grad_batches > 1:
-                loss = loss / trainer.accumulate_grad_batches
-            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(gradient_step(x, y))
         return losses, offsets
 
     def _batches(self, net: nn.Module, n_batches: int) -> Iterator[Batch]:
