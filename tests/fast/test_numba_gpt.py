@@ -238,14 +238,22 @@ def test_a_step_without_autograd_checks_its_batch() -> None:
         fast.without_autograd()(outside, outside)
 
 
-@torch.no_grad()
-def test_without_gradients_it_is_the_plain_network() -> None:
-    plain, fast = build_rung("layernorm"), build_rung("layernorm")
-    speed.use_fast_kernels(plain, "auto")
-    speed.use_fast_kernels(fast, "auto")
-    plain.__class__ = GPT
-    idx = torch.randint(VOCAB, (4, 8))
-    assert torch.equal(fast(idx), plain(idx))
+@pytest.mark.parametrize("shape", [(32, 8), (70, 8), (100, 5), (1, 1)])
+@pytest.mark.parametrize("rung", LECTURE)
+def test_an_evaluation_agrees_with_the_plain_network(rung: str, shape: tuple[int, int]) -> None:
+    plain, fast = both(build_rung(rung).double().eval())
+    idx = torch.randint(VOCAB, shape)
+    for no_gradients in (torch.no_grad, torch.inference_mode):
+        with no_gradients():
+            torch.testing.assert_close(fast(idx), plain(idx), atol=1e-12, rtol=1e-12)
+
+
+def test_a_step_after_an_evaluation_in_inference_mode_works() -> None:
+    _, fast = both(build_rung("layernorm"))
+    idx = torch.randint(VOCAB, (32, 8))
+    with torch.inference_mode():
+        expected = fast(idx)
+    assert torch.equal(logits_and_gradients(fast, idx)[0], expected)
 
 
 def test_hooks_are_called_and_replaced_modules_are_used() -> None:

@@ -1,4 +1,4 @@
-"""The lecture's GPT with compiled loops for its training step.
+"""The lecture's GPT with compiled loops for its training step and its evaluation.
 
 With 256 tokens per batch, more than half of a training step is not arithmetic: autograd records and frees a hundred
 operations, each of which is called from Python and asks for new memory. Here the network is one operation, and the
@@ -27,16 +27,18 @@ from gptladder.model.loss import next_token_loss
 NONE, OBSERVED, CHANGED = range(3)  # hooks of a network: none, some that only look, some that may change something
 # Batches of more shapes than these share memory by turns.
 MAX_SHAPES = 8
+# Tokens that an evaluation computes at a time.
+EVALUATED_TOKENS = 256
 
 
 def use_numba_gpt(net: nn.Module) -> None:
-    """Let a network that ``NumbaGPT`` supports train with compiled loops."""
+    """Let a network that ``NumbaGPT`` supports use compiled loops."""
     if type(net) is GPT and NumbaGPT.supports(net):
         net.__class__ = NumbaGPT
 
 
 class NumbaGPT(GPT):
-    """``GPT`` with compiled passes where gradients are needed, in fp32 or fp64 on a CPU."""
+    """``GPT`` computed by ``forward_pass`` and ``backward_pass``, in fp32 or fp64 on a CPU."""
 
     plain_class = GPT
 
@@ -48,13 +50,15 @@ class NumbaGPT(GPT):
         return plain and not any(block.attention.dropout for block in blocks)
 
     def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
-        trained = cache is None and torch.is_grad_enabled()
-        snapshot = self._snapshot() if trained else None
+        needed = cache is None and (torch.is_grad_enabled() or len(self.blocks) > 1)  # else PyTorch is as fast
+        snapshot = self._snapshot() if needed else None
         if snapshot is None or not self._fits(idx):
             return super().forward(idx, cache)
         if snapshot.hooks == OBSERVED:
             with torch.no_grad():
                 super().forward(idx)  # for the hooks, so that observing a run changes no bit of it
+        if not torch.is_grad_enabled():
+            return self._evaluate(idx, snapshot)
         logits: Tensor = GPTFunction.apply(idx, self, snapshot, *snapshot.parameters())  # type: ignore[no-untyped-call]
         return logits
 
@@ -72,6 +76,18 @@ class NumbaGPT(GPT):
     def _fits(self, idx: Tensor) -> bool:
         """Whether a batch has the right shape; for any other the plain network has its error."""
         return idx.dim() == 2 and idx.numel() > 0 and idx.size(1) <= self.block_size
+
+    def _evaluate(self, idx: Tensor, snapshot: Snapshot) -> Tensor:
+        """The logits of a batch, some windows at a time, whose activations stay in the cache of a core."""
+        parameters = snapshot.parameters()
+        weights = snapshot.arrange(parameters)
+        logits = parameters[0].new_empty(*idx.shape, len(weights.head[0]))
+        n_windows = max(1, EVALUATED_TOKENS // idx.size(1))
+        for windows, out in zip(torch.split(idx, n_windows), torch.split(logits, n_windows), strict=True):
+            gpt_pass, free = snapshot.take_pass(self, windows.shape)
+            out.copy_(gpt_pass.forward(windows, weights).view_as(out))
+            free.append(gpt_pass)
+        return logits
 
     def _snapshot(self) -> Snapshot | None:
         """The current snapshot if compiled code may compute the network now."""
@@ -212,6 +228,7 @@ class LossAndGradients:
 class Pass:
     """The forward and backward pass for batches of one shape, in memory of its own."""
 
+    @torch.inference_mode(mode=False)  # an evaluation may need it first
     def __init__(self, net: Any, shape: torch.Size) -> None:
         n, n_time = shape.numel(), shape[1]
         self.activations = Activations.allocate(net, n, n_time, len(net.blocks))
