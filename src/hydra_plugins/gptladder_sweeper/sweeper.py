@@ -96,7 +96,7 @@ class LadderSweeper(BasicSweeper):
                 print(f"job {job.number + 1} of {n_jobs}: {labels[job.number]}")
                 self.launcher.launch([job.overrides], initial_job_idx=job.number)
             return
-        Thread(target=import_report, daemon=True).start()
+        Thread(target=_import_report_and_torch, daemon=True).start()
         with (
             forward_signals([Run(job.directory) for job in jobs]),
             show_progress(jobs, [labels[job.number] for job in jobs], summary_line),
@@ -121,18 +121,20 @@ class LadderSweeper(BasicSweeper):
         )
 
 
-def import_report() -> None:
-    """Import the report, and torch with it, while the jobs run in other processes."""
+def _import_report_and_torch() -> None:
+    """Import all that a report of trained runs needs, while the jobs run in other processes."""
     with gc_paused():
-        import gptladder.report  # noqa: F401
+        import gptladder.evaluation.ngram
+        import gptladder.report
+        import gptladder.runs.checkpoint  # noqa: F401
 
 
 def write_and_show_report(directory: Path, *, with_table: bool = True) -> None:
     """Write the report of all runs in a directory, of any status, print its table, and say where it is."""
-    import_report()
-    from rich.console import Console
+    with gc_paused():
+        from rich.console import Console
 
-    from gptladder.report import show_report, write_report
+        from gptladder.report import show_report, write_report
 
     report = write_report(directory)
     if with_table:
