@@ -36,9 +36,10 @@ PIECES: dict[str, Callable[[], AbstractContextManager[object]]] = {
         FastTrainingEpochLoop, "_batches", lambda self, net, n: iter(self.trainer.train_dataloader.batches)
     ),
     "Numba attention": lambda: patch.object(speed, "use_fast_kernels", lambda net, fast: None),
-    "compiled training step": lambda: patch("gptladder.fast.numba_gpt.use_numba_gpt", lambda net: None),
-    "steps without autograd": lambda: patch("gptladder.fast.numba_gpt.NumbaGPT.without_autograd", lambda self: None),
-    "ReLU in place in evaluations": lambda: patch("gptladder.fast.relu.use_in_place_relu", lambda net: None),
+    "compiled steps and evaluations": lambda: patch("gptladder.fast.numba_gpt.use_numba_gpt", lambda net: None),
+    "steps without autograd": lambda: patch(
+        "gptladder.fast.numba_gpt.NumbaGPT.gradients_without_autograd", lambda self: None
+    ),
     "evaluation without bookkeeping per batch": lambda: patch.object(FastEvaluationLoop, "run", _EvaluationLoop.run),
     "evaluation on idle cores": lambda: patch.object(Hardware, "evaluation_threads", lambda self, net: 1),
 }

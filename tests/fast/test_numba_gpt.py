@@ -1,10 +1,12 @@
-"""A training step with compiled loops gives the logits and gradients of autograd."""
+"""Compiled training steps and evaluations give the logits and gradients of PyTorch."""
 
 import copy
 import gc
 import pickle
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -187,7 +189,7 @@ def test_a_step_without_autograd_has_the_bits_of_one_with_it(rung: str) -> None:
         expected.backward()
         gradients = [parameter.grad for parameter in fast.parameters()]
         fast.zero_grad()
-        loss = fast.without_autograd()(x, y)
+        loss = fast.gradients_without_autograd()(x, y)
         assert torch.equal(loss, expected)
         assert all(map(torch.equal, [parameter.grad for parameter in fast.parameters()], gradients))
 
@@ -208,34 +210,58 @@ def _observe_an_output(net: nn.Module) -> None:
     net.get_submodule("lm_head").register_forward_hook(lambda *_: None)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [_freeze, _observe_a_gradient, _observe_an_accumulated_gradient, _observe_an_output],
-    ids=lambda change: change.__name__.strip("_"),
-)
+def _observe_the_logits(net: nn.Module) -> None:
+    net.register_forward_hook(lambda *_: None)
+
+
+def _change_the_batch(net: nn.Module) -> None:
+    net.register_forward_pre_hook(lambda module, inputs: (inputs[0].flip(1),))
+
+
+def _replace_forward(net: nn.Module) -> None:
+    net.forward = lambda idx: 2 * GPT.forward(net, idx)  # type: ignore[arg-type]
+
+
+def _compile(net: nn.Module) -> None:
+    net.compile()
+
+
+OBSERVERS = [
+    _freeze,
+    _observe_a_gradient,
+    _observe_an_accumulated_gradient,
+    _observe_an_output,
+    _observe_the_logits,
+    _change_the_batch,
+    _replace_forward,
+    _compile,
+]
+
+
+@pytest.mark.parametrize("change", OBSERVERS, ids=lambda change: change.__name__.strip("_"))
 def test_a_step_uses_autograd_where_something_observes_or_changes_it(change: Callable[[nn.Module], None]) -> None:
     _, fast = both(build_rung("multihead"))
-    assert fast.without_autograd() is not None
+    assert fast.gradients_without_autograd() is not None
     change(fast)
-    assert fast.without_autograd() is None
+    assert fast.gradients_without_autograd() is None
 
 
 def test_a_step_uses_autograd_in_anomaly_mode_and_under_autocast() -> None:
     _, fast = both(build_rung("multihead"))
     with torch.autograd.set_detect_anomaly(True, check_nan=False):
-        assert fast.without_autograd() is None
+        assert fast.gradients_without_autograd() is None
     with torch.autocast("cpu", torch.bfloat16):
-        assert fast.without_autograd() is None
+        assert fast.gradients_without_autograd() is None
 
 
 def test_a_step_without_autograd_checks_its_batch() -> None:
     _, fast = both(build_rung("multihead"))
     too_long = torch.zeros(1, 9, dtype=torch.long)
     with pytest.raises(RuntimeError, match="must match"):
-        fast.without_autograd()(too_long, too_long)
+        fast.gradients_without_autograd()(too_long, too_long)
     outside = torch.full((1, 8), VOCAB)
     with pytest.raises(IndexError, match="vocabulary"):
-        fast.without_autograd()(outside, outside)
+        fast.gradients_without_autograd()(outside, outside)
 
 
 @pytest.mark.parametrize("shape", [(32, 8), (70, 8), (100, 5), (1, 1)])
@@ -246,6 +272,54 @@ def test_an_evaluation_agrees_with_the_plain_network(rung: str, shape: tuple[int
     for no_gradients in (torch.no_grad, torch.inference_mode):
         with no_gradients():
             torch.testing.assert_close(fast(idx), plain(idx), atol=1e-12, rtol=1e-12)
+
+
+def test_evaluations_in_several_threads_draw_no_random_numbers_and_have_the_same_bits() -> None:
+    _, fast = both(build_rung("layernorm").eval())
+    idx = torch.randint(VOCAB, (64, 8))
+    state = torch.get_rng_state()
+
+    def evaluate(net: nn.Module) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = net(idx)
+        return logits
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            logits = list(pool.map(evaluate, [copy.deepcopy(fast)] * 8))
+            assert all(torch.equal(other, logits[0]) for other in logits)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_weights_of_another_shape_are_noticed() -> None:
+    plain, fast = both(build_rung("layernorm"))
+    idx = torch.randint(VOCAB, (2, 8))
+    fast(idx)
+    for net in (plain, fast):
+        head: Any = net.lm_head
+        head.weight.data, head.bias.data = torch.ones(VOCAB + 7, 32), torch.zeros(VOCAB + 7)
+        net.embedding.token.weight.data = torch.ones(VOCAB + 7, 32)
+    torch.testing.assert_close(fast(idx), plain(idx), atol=1e-4, rtol=1e-4)
+    for net in (plain, fast):
+        net.embedding.position.weight.data = torch.ones(4, 32)
+        with pytest.raises(RuntimeError, match=r"must match|out of range"):
+            net(idx)
+
+
+def test_weights_that_are_replaced_are_used() -> None:
+    plain, fast = both(build_rung("layernorm"))
+    idx = torch.randint(VOCAB, (2, 8))
+    fast(idx)
+    for net in (plain, fast):
+        torch.manual_seed(0)
+        net.lm_head.weight.data = torch.randn(VOCAB, 32)
+    torch.testing.assert_close(fast(idx), plain(idx), atol=1e-4, rtol=1e-4)
+
+
+def test_a_large_network_stays_as_it_is() -> None:
+    net = GPT(block_size=8, n_embd=128, n_layer=4)
+    use_numba_gpt(net)
+    assert type(net) is GPT
 
 
 def test_a_step_after_an_evaluation_in_inference_mode_works() -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import lightning.pytorch as L
 import pytest
+import torch
 
 from gptladder.data.training_batches import RandomBatches
 from gptladder.fast import training_loop
+from gptladder.fast.numba_gpt import NumbaGPT
 from gptladder.runs.run import Run
 from gptladder.training.build import build_datamodule, build_module, build_trainer
 from gptladder.training.callbacks.progress import Progress
@@ -74,3 +76,53 @@ def test_batches_are_not_prefetched_when_dropout_shares_the_generator(
     seen_steps(tmp_path, monkeypatch, *overrides, "trainer.max_steps=10", "trainer.val_check_interval=10")
     assert (max(sizes) > 1) == in_one_call
     assert sum(sizes) == 10
+
+
+class ReplacingSGD(torch.optim.SGD):
+    """An optimizer of a user that gives parameters new memory."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        if closure is not None:
+            with torch.enable_grad():
+                closure()
+        for parameter in self.param_groups[0]["params"]:
+            parameter.data = parameter.data - self.param_groups[0]["lr"] * parameter.grad
+
+
+class Hooked(torch.optim.SGD):
+    """An optimizer that shows its gradients to something before each step."""
+
+    def __init__(self, params: Any, **options: Any) -> None:
+        super().__init__(params, **options)
+        self.register_step_pre_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "without_autograd"),
+    [
+        ([], True),
+        (["optimizer=muon"], True),
+        (["trainer.gradient_clip_val=1"], True),
+        (["trainer.accumulate_grad_batches=2"], False),
+        (["optimizer=adamw_matrices"], True),
+        ([f"optimizer._target_={__name__}.ReplacingSGD", "~optimizer.fused", "~optimizer.betas"], False),
+        ([f"optimizer._target_={__name__}.Hooked", "~optimizer.betas"], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_steps_need_no_autograd_if_the_optimizer_changes_weights_in_place(
+    overrides: list[str], without_autograd: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stretches = []
+    plain = NumbaGPT.gradients_without_autograd
+
+    def watched(self: NumbaGPT) -> Any:
+        stretches.append(plain(self))
+        return stretches[-1]
+
+    monkeypatch.setattr(NumbaGPT, "gradients_without_autograd", watched)
+    seen_steps(
+        tmp_path, monkeypatch, "model=layernorm", *overrides, "trainer.max_steps=6", "trainer.val_check_interval=6"
+    )
+    assert any(stretches) == without_autograd

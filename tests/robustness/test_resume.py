@@ -26,6 +26,8 @@ MATRIX = [
     for precision in ("32-true", "bf16-mixed")
 ]
 COMBINED = MATRIX[-1]
+# Steps in compiled loops: without autograd, but for those that Lightning sees, such as the first one after a resume.
+COMPILED = ("model.dropout=0", "trainer.log_every_n_steps=4")
 
 # Of every table of cases some are quick, such that each setting is in one of them.
 QUICK = {MATRIX[0], MATRIX[3], MATRIX[8], COMBINED}
@@ -35,7 +37,7 @@ def slow_unless(quick: bool, *values: Any) -> Any:
     return pytest.param(*values, marks=() if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("settings", [slow_unless(each in QUICK, each) for each in MATRIX], ids=" ".join)
+@pytest.mark.parametrize("settings", [COMPILED, *(slow_unless(each in QUICK, each) for each in MATRIX)], ids=" ".join)
 def test_a_run_killed_at_any_step_ends_with_the_bits_of_an_uninterrupted_one(
     settings: tuple[str, ...], tmp_path: Path, tried: Callable[..., None]
 ) -> None:

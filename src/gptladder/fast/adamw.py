@@ -30,7 +30,7 @@ class FusedAdamWStep:
     @staticmethod
     def supports(optimizer: Any) -> bool:
         """Whether this can step an optimizer: a plain fused AdamW that has taken a step, all parameters together."""
-        if type(optimizer) is not torch.optim.AdamW or _has_hooks(optimizer):
+        if type(optimizer) is not torch.optim.AdamW or has_step_hooks(optimizer):
             return False
         for group in optimizer.param_groups:
             states = [optimizer.state.get(parameter) for parameter in group["params"]]
@@ -69,5 +69,6 @@ class FusedAdamWStep:
                 own.copy_(counter)
 
 
-def _has_hooks(optimizer: torch.optim.Optimizer) -> bool:
+def has_step_hooks(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether something is called before or after each step."""
     return bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from gptladder.fast.lecture_gpt import is_lecture_gpt, is_traced, only_observed
 from gptladder.fast.numba_passes import Activations, Options, Parameters, backward_pass, forward_pass
 from gptladder.model.attention import SHORT_CONTEXT
-from gptladder.model.gpt import GPT
+from gptladder.model.gpt import GPT, count_parameters
 from gptladder.model.kv_cache import KVCache
 from gptladder.model.loss import next_token_loss
 
@@ -29,6 +29,8 @@ NONE, OBSERVED, CHANGED = range(3)  # hooks of a network: none, some that only l
 MAX_SHAPES = 8
 # Tokens that an evaluation computes at a time.
 EVALUATED_TOKENS = 256
+# In larger networks matrix products take most of the time, for which PyTorch can use several cores.
+MAX_PARAMETERS = 400_000
 
 
 def use_numba_gpt(net: nn.Module) -> None:
@@ -44,14 +46,16 @@ class NumbaGPT(GPT):
 
     @staticmethod
     def supports(net: GPT) -> bool:
-        """Whether a network is the lecture's, without dropout and with short context."""
-        plain = net.arguments["block_size"] <= SHORT_CONTEXT and not net.arguments["dropout"] and is_lecture_gpt(net)
+        """Whether a network is the lecture's, without dropout, with short context, and small."""
+        if net.arguments["block_size"] > SHORT_CONTEXT or net.arguments["dropout"] or not is_lecture_gpt(net):
+            return False
         blocks: Any = net.blocks
-        return plain and not any(block.attention.dropout for block in blocks)
+        return count_parameters(net) <= MAX_PARAMETERS and not any(block.attention.dropout for block in blocks)
 
     def forward(self, idx: Tensor, cache: KVCache | None = None) -> Tensor:
-        needed = cache is None and (torch.is_grad_enabled() or len(self.blocks) > 1)  # else PyTorch is as fast
-        snapshot = self._snapshot() if needed else None
+        # With one block, PyTorch's evaluation is as fast.
+        useful = torch.is_grad_enabled() or len(self.blocks) > 1
+        snapshot = self._snapshot() if useful and cache is None else None
         if snapshot is None or not self._fits(idx):
             return super().forward(idx, cache)
         if snapshot.hooks == OBSERVED:
@@ -62,30 +66,30 @@ class NumbaGPT(GPT):
         logits: Tensor = GPTFunction.apply(idx, self, snapshot, *snapshot.parameters())  # type: ignore[no-untyped-call]
         return logits
 
-    def without_autograd(self) -> LossAndGradients | None:
-        """A function that computes gradients without autograd, while the network does not change; ``None`` if it can't.
+    def gradients_without_autograd(self) -> LossAndGradients | None:
+        """A function that computes gradients without autograd, to be used while the network stays as it is.
 
-        Autograd itself takes a third of a step: it is needed where something observes or changes gradients.
+        Autograd itself takes a third of a step. Where something observes or changes outputs or gradients it is needed,
+        and this is ``None``.
         """
         snapshot = self._snapshot()
         if snapshot is None or snapshot.hooks == OBSERVED or torch.is_anomaly_enabled():
             return None
-        plain = all(map(_gets_plain_gradient, self.parameters()))
+        plain = not _is_called_differently(self) and all(map(_gets_plain_gradient, self.parameters()))
         return LossAndGradients(self, snapshot) if plain else None
 
     def _fits(self, idx: Tensor) -> bool:
         """Whether a batch has the right shape; for any other the plain network has its error."""
-        return idx.dim() == 2 and idx.numel() > 0 and idx.size(1) <= self.block_size
+        return idx.dim() == 2 and idx.numel() > 0 and idx.size(1) <= int(self.arguments["block_size"])
 
     def _evaluate(self, idx: Tensor, snapshot: Snapshot) -> Tensor:
         """The logits of a batch, some windows at a time, whose activations stay in the cache of a core."""
-        parameters = snapshot.parameters()
-        weights = snapshot.arrange(parameters)
-        logits = parameters[0].new_empty(*idx.shape, len(weights.head[0]))
+        weights = snapshot.arrange(snapshot.parameters())
+        logits = snapshot.empty_logits(idx)
         n_windows = max(1, EVALUATED_TOKENS // idx.size(1))
         for windows, out in zip(torch.split(idx, n_windows), torch.split(logits, n_windows), strict=True):
             gpt_pass, free = snapshot.take_pass(self, windows.shape)
-            out.copy_(gpt_pass.forward(windows, weights).view_as(out))
+            gpt_pass.forward(windows, weights, out)
             free.append(gpt_pass)
         return logits
 
@@ -97,6 +101,12 @@ class NumbaGPT(GPT):
         if snapshot is None or not snapshot.is_current():
             _snapshots[self] = snapshot = Snapshot(self)
         return snapshot if snapshot.supported else None
+
+
+def _is_called_differently(module: nn.Module) -> bool:
+    """Whether calling a module does something before or after its ``forward``, or something else."""
+    hooks = (module._forward_pre_hooks, module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in vars(module) or module._compiled_call_impl is not None
 
 
 def _gets_plain_gradient(parameter: nn.Parameter) -> bool:
@@ -122,10 +132,11 @@ class Snapshot:
         types = {(parameter.dtype, parameter.device.type) for parameter in parameters}
         one_type = len(types) == 1 and types <= {(torch.float32, "cpu"), (torch.float64, "cpu")}
         contiguous = all(parameter.is_contiguous() for parameter in parameters)
-        self.supported = one_type and contiguous and NumbaGPT.supports(net) and self.hooks != CHANGED
+        self.supported = self.hooks != CHANGED and one_type and contiguous and NumbaGPT.supports(net)
         self.free_passes: dict[torch.Size, list[Pass]] = {}
         if self.supported:
             numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
+            # the number of each parameter in `parameters()`, by kind and layer
             self.places = Parameters(*([numbers[id(p)] for p in kind] for kind in Parameters.from_net(net)))
 
     def is_current(self) -> bool:
@@ -141,6 +152,11 @@ class Snapshot:
         arrays = [tensor.detach().numpy() for tensor in tensors]
         return Parameters(*([arrays[number] for number in kind] for kind in self.places))
 
+    def empty_logits(self, idx: Tensor) -> Tensor:
+        """Memory for the logits of a batch, ``(B, T, V)``."""
+        weight: Tensor = self.parameters()[self.places.head[0]]
+        return weight.new_empty(*idx.shape, len(weight))
+
     def take_pass(self, net: GPT, shape: torch.Size) -> tuple[Pass, list[Pass]]:
         """A pass for a batch, and the list to which it returns."""
         if shape not in self.free_passes and len(self.free_passes) == MAX_SHAPES:
@@ -154,7 +170,7 @@ class Snapshot:
     def _state(self) -> list[Any]:
         """What may change although the modules are the same."""
         options = [(block.residual, block.attention.scale, block.attention.dropout) for block in self.blocks]
-        parameters = [(id(p), p.dtype, p.is_cpu, p.is_contiguous()) for p in self.parameters()]
+        parameters = [(id(p), p.shape, p.dtype, p.is_cpu, p.is_contiguous()) for p in self.parameters()]
         epsilons = [norm.eps for norm in self.norms]
         return [*map(type, self.modules), *options, *epsilons, *parameters, self._hooks()]
 
@@ -183,9 +199,10 @@ class GPTFunction(torch.autograd.Function):
     def forward(ctx: Any, idx: Tensor, net: GPT, snapshot: Snapshot, *parameters: nn.Parameter) -> Tensor:
         ctx.snapshot = snapshot
         ctx.gpt_pass, ctx.free_passes = snapshot.take_pass(net, idx.shape)
-        logits: Tensor = ctx.gpt_pass.forward(idx, snapshot.arrange(parameters))
+        logits = snapshot.empty_logits(idx)
+        ctx.gpt_pass.forward(idx, snapshot.arrange(parameters), logits)
         ctx.save_for_backward(idx, *parameters)
-        return logits.view(*idx.shape, -1)
+        return logits
 
     @staticmethod
     @once_differentiable
@@ -211,14 +228,17 @@ class LossAndGradients:
         self.weights, self.out = snapshot.arrange(self.parameters), snapshot.arrange(self.grads)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """The loss; every parameter's gradient is overwritten."""
-        if x.size(1) > self.net.block_size:
-            self.net(x)  # raises its error
+        """The loss; the gradients overwrite those of the batch before."""
+        if not self.net._fits(x):
+            loss = next_token_loss(self.net(x), y)  # the error of the plain network
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
         gpt_pass, free = self.snapshot.take_pass(self.net, x.shape)
-        logits = gpt_pass.forward(x, self.weights).requires_grad_()
-        loss = next_token_loss(logits.view(*x.shape, -1), y)
+        logits = self.snapshot.empty_logits(x)
+        gpt_pass.forward(x, self.weights, logits)
+        loss = next_token_loss(logits.requires_grad_(), y)
         (grad_logits,) = torch.autograd.grad(loss, logits)
-        gpt_pass.backward(x, grad_logits, self.weights, self.out)
+        gpt_pass.backward(x, grad_logits.flatten(0, 1), self.weights, self.out)
         free.append(gpt_pass)
         for parameter, grad in zip(self.parameters, self.grads, strict=True):
             parameter.grad = grad
@@ -238,12 +258,11 @@ class Pass:
         norms = [module.eps for module in net.modules() if isinstance(module, nn.LayerNorm)]
         self.options = Options(block.attention.scale, norms[0] if norms else 0.0, block.residual)
 
-    def forward(self, idx: Tensor, weights: Parameters) -> Tensor:
-        """``(B, T)`` token numbers to logits, ``(N, V)``."""
+    def forward(self, idx: Tensor, weights: Parameters, out: Tensor) -> None:
+        """Write the logits of ``(B, T)`` token numbers to ``out``, ``(B, T, V)``."""
         if not forward_pass(idx.flatten().numpy(), weights, self.arrays, self.options):
             raise IndexError("a token number is negative, or not below the size of the vocabulary")
-        logits: Tensor = self.activations.logits[0]
-        return logits.t().clone(memory_format=torch.contiguous_format)
+        out.copy_(self.activations.logits[0].t().view_as(out))
 
     def backward(self, idx: Tensor, grad: Tensor, weights: Parameters, out: Parameters) -> None:
         """Write the gradients of all parameters to ``out``, from that of the logits, ``(N, V)``."""

@@ -1,6 +1,6 @@
 """The forward and backward pass of the lecture's GPT, with its gradients as one derives them with pen and paper.
 
-As in the lecture "Becoming a Backprop Ninja", and in llm.c. The loops that they call are compiled.
+As in the lecture "Becoming a Backprop Ninja", and in llm.c. They call compiled loops, and PyTorch's softmax.
 
 Dimensions in comments are those of ``gptladder.model.gpt``; ``L`` layers, ``N`` is ``B`` times ``T``, ``J`` the ``T``
 distances, ``W`` the width of a block's output, ``F`` that of the feed-forward inside.
@@ -39,7 +39,7 @@ from gptladder.model.gpt import GPT
 
 
 class Parameters(NamedTuple):
-    """The parameters of a GPT, or their gradients: those of all layers, stacked; none where it has none."""
+    """The parameters of a GPT, or their gradients: a list per kind, with one array per layer that has it."""
 
     tokens: Any  # (1, V, C)
     positions: Any  # (1, T, C)

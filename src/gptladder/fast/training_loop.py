@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gptladder.data.training_batches import RandomBatches
 from gptladder.data.windows import Batch
-from gptladder.fast.adamw import FusedAdamWStep
+from gptladder.fast.adamw import FusedAdamWStep, has_step_hooks
 from gptladder.fast.evaluation_loop import FastEvaluationLoop
 from gptladder.model.gpt import GPT, Bigram, count_parameters
 from gptladder.model.loss import next_token_loss
@@ -136,13 +136,14 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
             if fused is not None:
                 fused.finish()
 
-    def _gradient_step(self, net: Any) -> GradientStep:
+    def _gradient_step(self, net: nn.Module) -> GradientStep:
         """A function of a batch that computes its gradients and returns its loss."""
         trainer: Any = self.trainer
         per_step = trainer.accumulate_grad_batches
-        if per_step == 1 and hasattr(net, "without_autograd"):
+        compiled: Any = net if isinstance(net, GPT) and hasattr(net, "gradients_without_autograd") else None
+        if compiled is not None and per_step == 1 and self._steps_plainly():
             with trainer.precision_plugin.train_step_context():
-                without_autograd: GradientStep | None = net.without_autograd()
+                without_autograd: GradientStep | None = compiled.gradients_without_autograd()
             if without_autograd is not None:
                 return without_autograd
 
@@ -153,6 +154,12 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
             return loss.detach()
 
         return with_autograd
+
+    def _steps_plainly(self) -> bool:
+        """Whether an optimizer is known to change weights in place, and nothing may keep a gradient."""
+        (optimizer,) = self.trainer.optimizers
+        known = type(optimizer).__module__.startswith(("torch.optim.", "gptladder."))
+        return known and not has_step_hooks(optimizer)
 
     def _compute_gradients(
         self, gradient_step: GradientStep, batches: Iterator[Batch]

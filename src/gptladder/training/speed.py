@@ -61,12 +61,9 @@ def prepare_for_generation(net: nn.Module, *, same_bits: bool = False) -> nn.Mod
 
 
 def use_fast_kernels(net: nn.Module, fast: Fast) -> None:
-    """Use ReLU in place and, if Numba is installed, compiled attention and training steps for short contexts."""
+    """Use compiled loops for attention, training steps and evaluations with short context, if Numba is installed."""
     if fast is False or not AVAILABLE:
         return
-    from gptladder.fast.relu import use_in_place_relu
-
-    use_in_place_relu(net)
     if find_spec("numba") is None or not _has_short_attention(net):  # importing it takes a quarter of a second
         return
     from gptladder.fast.numba_attention import use_numba_attention
