@@ -264,7 +264,7 @@ def test_a_step_without_autograd_checks_its_batch() -> None:
         fast.gradients_without_autograd()(outside, outside)
 
 
-@pytest.mark.parametrize("shape", [(32, 8), (70, 8), (100, 5), (1, 1)])
+@pytest.mark.parametrize("shape", [(32, 8), (150, 8), (300, 5), (1, 1)])
 @pytest.mark.parametrize("rung", LECTURE)
 def test_an_evaluation_agrees_with_the_plain_network(rung: str, shape: tuple[int, int]) -> None:
     plain, fast = both(build_rung(rung).double().eval())
@@ -276,7 +276,7 @@ def test_an_evaluation_agrees_with_the_plain_network(rung: str, shape: tuple[int
 
 def test_evaluations_in_several_threads_draw_no_random_numbers_and_have_the_same_bits() -> None:
     _, fast = both(build_rung("layernorm").eval())
-    idx = torch.randint(VOCAB, (64, 8))
+    idx = torch.randint(VOCAB, (128, 8))
     state = torch.get_rng_state()
 
     def evaluate(net: nn.Module) -> Tensor:

@@ -20,9 +20,8 @@ from gptladder.model.loss import next_token_loss
 class FastEvaluationLoop(_EvaluationLoop):
     """Computes the losses of all validation batches directly; every hook around the evaluation is called as usual.
 
-    Lightning takes a quarter of a millisecond per batch, as long as a batch of the smallest rung: 18 % of the time of
-    ``multihead`` and ``layernorm``. On cores that training leaves idle, batches run in parallel, each on one thread, so
-    that the bits are the same; with two cores this saves 4 % of ``multihead`` and 18 % of ``layernorm``. PyTorch's own
+    Lightning takes a quarter of a millisecond per batch, as long as a batch of the smallest rung. On cores that
+    training leaves idle, batches run in parallel, each on one thread, so that the bits are the same. PyTorch's own
     threads spin while they wait, which made ``layernorm`` seven times slower when two runs shared two cores.
 
     Attributes:

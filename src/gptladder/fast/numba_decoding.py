@@ -77,31 +77,11 @@ def decode_block(
     mlp2_bias: Array,
 ) -> None:
     """A pre-norm block with residual connections and ReLU, at one position."""
-    n_head, _, head_size = keys.shape
-    n_embd, width = len(x), n_head * head_size
-    normed, heads = np.empty(n_embd, x.dtype), np.zeros(3 * width, x.dtype)
+    n_embd, width = len(x), keys.shape[0] * keys.shape[2]
+    normed, heads, y = np.empty(n_embd, x.dtype), np.zeros(3 * width, x.dtype), np.zeros(width, x.dtype)
     _normalize_vector(x, gain1, shift1, eps, normed)
     _add_matvec(qkv, normed, heads)
-    y, weights = np.zeros(width, x.dtype), np.empty(position + 1, x.dtype)
-    for h in range(n_head):
-        first = h * head_size
-        for d in range(head_size):
-            keys[h, position, d] = heads[width + first + d]
-            values[h, position, d] = heads[2 * width + first + d]
-        largest, total = x.dtype.type(-np.inf), x.dtype.type(0)
-        for t in range(position + 1):
-            score = x.dtype.type(0)
-            for d in range(head_size):
-                score += heads[first + d] * keys[h, t, d]
-            weights[t] = score * x.dtype.type(scale)
-            largest = max(largest, weights[t])
-        for t in range(position + 1):
-            weights[t] = np.exp(weights[t] - largest)
-            total += weights[t]
-        for t in range(position + 1):
-            weight = weights[t] / total
-            for d in range(head_size):
-                y[first + d] += weight * values[h, t, d]
+    _attend(heads, keys, values, position, scale, y)
     for c in range(n_embd):
         x[c] += projection_bias[c]
     _add_matvec(projection, y, x)
@@ -113,6 +93,38 @@ def decode_block(
     for c in range(n_embd):
         x[c] += mlp2_bias[c]
     _add_matvec(mlp2, hidden, x)
+
+
+@njit_reordered
+def _attend(heads: Array, keys: Array, values: Array, position: int, scale: float, out: Array) -> None:
+    """Keep the key and the value of a position, and add to ``out`` what its heads read from all up to it.
+
+    Args:
+        heads: queries of all heads, then keys, then values, ``(3*H*D,)``.
+        out: ``(H*D,)``.
+    """
+    n_head, _, head_size = keys.shape
+    number, width = out.dtype.type, len(out)
+    weights = np.empty(position + 1, out.dtype)
+    for h in range(n_head):
+        first = h * head_size
+        for d in range(head_size):
+            keys[h, position, d] = heads[width + first + d]
+            values[h, position, d] = heads[2 * width + first + d]
+        largest, total = number(-np.inf), number(0)
+        for t in range(position + 1):
+            score = number(0)
+            for d in range(head_size):
+                score += heads[first + d] * keys[h, t, d]
+            weights[t] = score * number(scale)
+            largest = max(largest, weights[t])
+        for t in range(position + 1):
+            weights[t] = np.exp(weights[t] - largest)
+            total += weights[t]
+        for t in range(position + 1):
+            weight = weights[t] / total
+            for d in range(head_size):
+                out[first + d] += weight * values[h, t, d]
 
 
 @njit_reordered

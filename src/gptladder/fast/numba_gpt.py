@@ -27,8 +27,8 @@ from gptladder.model.loss import next_token_loss
 NONE, OBSERVED, CHANGED = range(3)  # hooks of a network: none, some that only look, some that may change something
 # Batches of more shapes than these share memory by turns.
 MAX_SHAPES = 8
-# Tokens that an evaluation computes at a time.
-EVALUATED_TOKENS = 256
+# Tokens that an evaluation computes at a time: with fewer, threads wait for each other between the compiled loops.
+EVALUATED_TOKENS = 512
 # In larger networks matrix products take most of the time, for which PyTorch can use several cores.
 MAX_PARAMETERS = 400_000
 
