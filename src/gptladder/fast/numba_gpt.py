@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from gptladder.fast.lecture_gpt import is_lecture_gpt, is_traced, only_observed
-from gptladder.fast.numba_passes import Activations, Options, Parameters, backward_pass, forward_pass
+from gptladder.fast.numba_arrays import Parameters
+from gptladder.fast.numba_passes import Pass
 from gptladder.model.attention import SHORT_CONTEXT
 from gptladder.model.gpt import GPT, count_parameters
 from gptladder.model.kv_cache import KVCache
@@ -243,33 +244,3 @@ class LossAndGradients:
         for parameter, grad in zip(self.parameters, self.grads, strict=True):
             parameter.grad = grad
         return loss.detach()
-
-
-class Pass:
-    """The forward and backward pass for batches of one shape, in memory of its own."""
-
-    @torch.inference_mode(mode=False)  # an evaluation may need it first
-    def __init__(self, net: Any, shape: torch.Size) -> None:
-        n, n_time = shape.numel(), shape[1]
-        self.activations = Activations.allocate(net, n, n_time, len(net.blocks))
-        self.grads = Activations.allocate(net, n, n_time, 1)
-        self.arrays, self.grad_arrays = _arrays(self.activations), _arrays(self.grads)
-        block = net.blocks[0]
-        norms = [module.eps for module in net.modules() if isinstance(module, nn.LayerNorm)]
-        self.options = Options(block.attention.scale, norms[0] if norms else 0.0, block.residual)
-
-    def forward(self, idx: Tensor, weights: Parameters, out: Tensor) -> None:
-        """Write the logits of ``(B, T)`` token numbers to ``out``, ``(B, T, V)``."""
-        if not forward_pass(idx.flatten().numpy(), weights, self.arrays, self.options):
-            raise IndexError("a token number is negative, or not below the size of the vocabulary")
-        out.copy_(self.activations.logits[0].t().view_as(out))
-
-    def backward(self, idx: Tensor, grad: Tensor, weights: Parameters, out: Parameters) -> None:
-        """Write the gradients of all parameters to ``out``, from that of the logits, ``(N, V)``."""
-        self.grads.logits[0].copy_(grad.t())
-        backward_pass(idx.flatten().numpy(), weights, self.arrays, self.grad_arrays, out, self.options)
-
-
-def _arrays(tensors: Activations) -> Activations:
-    """Lists with the array of each layer."""
-    return Activations(*(list(tensor.numpy()) for tensor in tensors))
