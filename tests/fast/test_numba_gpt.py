@@ -264,6 +264,17 @@ def test_a_step_without_autograd_checks_its_batch() -> None:
         fast.gradients_without_autograd()(outside, outside)
 
 
+@pytest.mark.parametrize("rung", ["singlehead", "multihead", "feedforward"])
+@torch.no_grad()
+def test_without_gradients_a_network_of_one_block_is_the_plain_network(rung: str) -> None:
+    plain, fast = build_rung(rung), build_rung(rung)
+    speed.use_fast_kernels(plain, "auto")
+    speed.use_fast_kernels(fast, "auto")
+    plain.__class__ = GPT
+    idx = torch.randint(VOCAB, (4, 8))
+    assert torch.equal(fast(idx), plain(idx))
+
+
 @pytest.mark.parametrize("shape", [(32, 8), (150, 8), (300, 5), (1, 1)])
 @pytest.mark.parametrize("rung", LECTURE)
 def test_an_evaluation_agrees_with_the_plain_network(rung: str, shape: tuple[int, int]) -> None:
