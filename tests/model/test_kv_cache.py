@@ -38,13 +38,14 @@ def build(*overrides: str) -> nn.Module:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("lengths", [(3, 1, 1, 1, 1, 1), (1, 3, 4)], ids=["one token at a time", "several tokens"])
 @pytest.mark.parametrize("overrides", NETS.values(), ids=NETS.keys())
-def test_cached_logits_equal_uncached_ones(overrides: list[str]) -> None:
+def test_cached_logits_equal_uncached_ones(overrides: list[str], lengths: tuple[int, ...]) -> None:
     net = build(*overrides)
     assert isinstance(net, GPT)
     idx = torch.randint(VOCAB, (3, 8))
     cache = KVCache(8)
-    pieces = [net(idx[:, :3], cache), *(net(idx[:, i : i + 1], cache) for i in range(3, 8))]
+    pieces = [net(piece, cache) for piece in idx.split(lengths, dim=1)]
     assert cache.length == 8
     torch.testing.assert_close(torch.cat(pieces, dim=1), net(idx), atol=1e-4, rtol=1e-4)
 

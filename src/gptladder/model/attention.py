@@ -111,17 +111,20 @@ class CausalSelfAttention(nn.Module):
         self.register_buffer("causal_mask", torch.full((block_size, block_size), -torch.inf).triu(1), persistent=False)
 
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
-        q, k, v = self.split_heads(self.qkv(x), start=cache.length if cache is not None else 0)
+        start = cache.length if cache is not None else 0
+        q, k, v = self.split_heads(self.qkv(x), start=start)
         if cache is not None:
             k, v = cache.update(self, k, v)
         dropout = self.dropout if self.training else 0.0
         if self.sdpa:
+            several = start > 0 and x.size(1) > 1  # a single new token attends to all earlier ones: no mask
             y = F.scaled_dot_product_attention(
                 q,
                 k,
                 v,
+                attn_mask=self.causal_mask[start : start + x.size(1), : k.size(2)] if several else None,
                 dropout_p=dropout,
-                is_causal=q.size(2) > 1,  # a single query attends to all keys
+                is_causal=start == 0,
                 scale=self.scale,
                 enable_gqa=self.n_kv_head < self.n_head,
             )

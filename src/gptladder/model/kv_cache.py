@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class KVCache:
     """What the modules of a network need from earlier tokens: keys, values, token numbers.
 
-    It is passed to ``forward``, and each module keeps its tensors in it under itself. Feed it the whole prompt first,
-    then one token at a time.
+    It is passed to ``forward`` with the tokens that follow those seen so far, one or several, and each module keeps its
+    tensors in it under itself.
 
     Args:
         block_size: the maximum number of tokens.
