@@ -1,6 +1,9 @@
 """Hardware configs; most of the hardware is simulated, because the machine of the tests does not have it."""
 
 import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from torch import nn
 
 from gptladder.system.errors import UserError
 from gptladder.training import hardware
-from helpers.configs import CONF, composed
+from helpers.configs import CONF, composed, trained
 
 CHOICES = sorted(path.stem for path in (CONF / "hardware").glob("*.yaml"))
 
@@ -45,7 +48,7 @@ def test_every_hardware_config_is_composed_with_every_size_and_configures_a_netw
     machine = instantiate(cfg.hardware)
     net = nn.Linear(2, 2)
     machine.configure(net)
-    assert (net._compiled_call_impl is not None) == cfg.hardware.compile
+    assert net._compiled_call_impl is None  # it is small
     kwargs = machine.trainer_kwargs()
     assert kwargs.keys() <= inspect.signature(Trainer).parameters.keys()
     assert kwargs["devices"] == cfg.hardware.devices
@@ -90,7 +93,7 @@ def test_more_gpus_than_available_are_a_user_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["precision=12", "precision=16-mixed", "threads=0", "threads=many", "accelerator=tpu"]
+    "override", ["precision=12", "precision=16-mixed", "threads=0", "threads=many", "accelerator=tpu", "compile=1"]
 )
 def test_unsupported_hardware_is_a_user_error(override: str) -> None:
     with pytest.raises(UserError, match=f"hardware.{override}"):
@@ -103,6 +106,50 @@ def test_small_rungs_get_one_thread_and_large_ones_every_core() -> None:
     assert torch.get_num_threads() == 1
     cpu.configure(nn.Linear(1000, 1000))
     assert torch.get_num_threads() == hardware._n_cores()
+
+
+@pytest.mark.usefixtures("gpus")
+@pytest.mark.parametrize("choice", ["gpu", "mixed", "ddp"])
+def test_next_to_a_gpu_large_networks_are_compiled_and_one_thread_draws_batches(choice: str) -> None:
+    machine = instantiate(composed(f"hardware={choice}").hardware)
+    large = nn.Linear(1000, 1000)
+    machine.configure(large)
+    assert large._compiled_call_impl is not None
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_mixed_precision_on_a_cpu_compiles_nothing() -> None:
+    machine = instantiate(composed("hardware=mixed").hardware)
+    assert not machine.compiles(nn.Linear(1000, 1000))
+
+
+def test_evaluations_leave_the_compiled_training_step_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[list[torch.SymInt | int]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        shapes.append([size for each in inputs for size in each.shape])
+        return graph.forward
+
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    few = (
+        "model.n_layer=1",
+        "model.block_size=32",
+        "scheduler=constant",
+        "data.batch_size=4",
+        "data.estimate_batches=2",
+        "trainer.max_steps=4",
+        "trainer.val_check_interval=2",
+    )
+    trained(tmp_path, "model=llama", *few, "hardware.compile=true", "logger=none")
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert all(type(size) is int for each in shapes for size in each)
+    assert len(shapes) == 5  # the training step, an estimate, and of the exact loss: full batches, the rest, the end
+    torch.compiler.reset()
 
 
 def test_compiling_renames_no_weight() -> None:

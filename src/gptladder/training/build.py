@@ -111,10 +111,12 @@ def build_trainer(
     _check_outputs(resolve(cfg), run.path)
     hardware = construct(cfg.hardware)
     hardware.configure(module.net)
+    compiled = hardware.compiles(module.net)
     loggers = _constructed(cfg, "logger", Logger)
     try:
         trainer: L.Trainer = construct(cfg.trainer, _partial_=True)(
             **hardware.trainer_kwargs(),
+            **({"inference_mode": False} if compiled else {}),  # in which PyTorch would compile everything again
             # Lightning counts batches, the config steps.
             val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
             callbacks=_build_callbacks(cfg, module, run, callbacks, has_logger=bool(loggers)),
@@ -131,7 +133,7 @@ def build_trainer(
         )
     if trainer.world_size > 1 and {'"', "\\"} & set(str(run.path)):
         raise UserError(f"hydra.run.dir={run.path} has a quote or a backslash, which Lightning gets wrong: rename it")
-    if trainer.world_size == 1 and hardware.accelerator == "cpu" and not cfg.hardware.compile:
+    if trainer.world_size == 1 and hardware.accelerator == "cpu" and not compiled:
         speed.use_fast_kernels(module.net, cfg.fast)
     speed.choose_loops(trainer, module, data, cfg.fast, threads=hardware.evaluation_threads(module.net))
     return trainer

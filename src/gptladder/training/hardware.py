@@ -25,10 +25,11 @@ class Hardware:
         devices: how many, or ``auto`` for all.
         strategy: Lightning's, such as ``auto`` or ``ddp``.
         precision: Lightning's, or ``mixed``: bf16 where the hardware has it, fp16 otherwise.
-        compile: compile the network with ``torch.compile``; checkpoints stay portable.
+        compile: compile the network with ``torch.compile``; ``auto`` does so for large ones on a CUDA GPU. Checkpoints
+            stay portable.
         threads: PyTorch's threads on the CPU; ``auto`` is one for small rungs and one per core for large ones, and
-            evaluates small rungs on every core with the same bits. The last bits of a result depend on the number, so
-            that it is recorded.
+            evaluates small rungs on every core with the same bits; next to a GPU it is one. The last bits of a result
+            depend on the number, so that it is recorded.
 
     Raises:
         UserError: the machine lacks the accelerator, has too few devices, or lacks the precision.
@@ -41,7 +42,7 @@ class Hardware:
         devices: int | Literal["auto"],
         strategy: str,
         precision: str,
-        compile: bool,
+        compile: bool | Literal["auto"],
         threads: int | Literal["auto"],
     ) -> None:
         if accelerator == "auto":
@@ -51,6 +52,8 @@ class Hardware:
             raise UserError(f"hardware.precision={precision} must be one of {', '.join(PRECISIONS)}")
         if any(word in strategy for word in ("spawn", "fork", "notebook")):
             raise UserError(f"hardware.strategy={strategy} starts processes from this one, which trains: use ddp")
+        if compile != "auto" and type(compile) is not bool:
+            raise UserError(f"hardware.compile={compile} must be auto, true or false")
         if threads != "auto" and (not isinstance(threads, int) or threads < 1):
             raise UserError(f"hardware.threads={threads} must be auto or an integer >= 1")
         self.accelerator = accelerator
@@ -70,15 +73,25 @@ class Hardware:
         }
 
     def configure(self, net: nn.Module) -> None:
-        """Set the number of threads for a network's size, and compile it if asked."""
-        torch.set_num_threads((1 if _is_small(net) else _n_cores()) if self.threads == "auto" else self.threads)
-        if self.compile:
-            net.compile()  # in place: `torch.compile(net)` would rename every weight in the checkpoints
+        """Set the number of threads for a network's size, and compile it where that is chosen."""
+        computes = self.accelerator == "cpu"  # next to a GPU the CPU only draws batches
+        n_threads = _n_cores() if computes and not _is_small(net) else 1
+        torch.set_num_threads(n_threads if self.threads == "auto" else self.threads)
+        if self.compiles(net):
+            # In place: `torch.compile(net)` would rename every weight in the checkpoints. Each shape of its own: with
+            # shapes that may vary, an evaluation would change how later training steps compute.
+            net.compile(dynamic=False)
+
+    def compiles(self, net: nn.Module) -> bool:
+        """Whether a network is compiled."""
+        if self.compile == "auto":
+            return self.accelerator == "gpu" and not _is_small(net)
+        return self.compile
 
     def evaluation_threads(self, net: nn.Module) -> int:
         """How many batches an evaluation may compute in parallel: one per core that training leaves idle."""
         # Autocast and compiler state are thread-local.
-        plain = self.accelerator == "cpu" and self.precision == "32-true" and not self.compile
+        plain = self.accelerator == "cpu" and self.precision == "32-true" and not self.compiles(net)
         return _n_cores() if plain and self.devices == 1 and self.threads == "auto" and _is_small(net) else 1
 
 
