@@ -32,7 +32,14 @@ def test_random_batches_are_those_of_the_lecture() -> None:
 
 def test_an_estimate_draws_the_offsets_of_200_small_batches() -> None:
     torch.manual_seed(1)
-    bulk = torch.cat([x for x, _ in EstimateBatches(TOKENS, block_size=8, batch_size=4, n_batches=200, generator=None)])
+    bulk = torch.cat(
+        [
+            x
+            for x, _ in EstimateBatches(
+                TOKENS, block_size=8, batch_size=4, n_batches=200, generator=None, vocab_size=65
+            )
+        ]
+    )
     torch.manual_seed(1)
     small = iter(RandomBatches(TOKENS, block_size=8, batch_size=4, generator=None))
     assert torch.equal(bulk, torch.cat([next(small)[0] for _ in range(200)]))
@@ -94,7 +101,10 @@ def test_sequence_length_warmup_resumes_at_any_position() -> None:
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_sequential_batches_predict_every_token_but_the_first_once(length: int, world_size: int) -> None:
     tokens = TOKENS[:length]
-    ranks = [SequentialBatches(tokens, block_size=8, rank=rank, world_size=world_size) for rank in range(world_size)]
+    ranks = [
+        SequentialBatches(tokens, block_size=8, vocab_size=65, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
     batches = [batch for rank in ranks for batch in rank]
     assert sum(len(rank) for rank in ranks) == len(batches)
     assert sorted(torch.cat([y.flatten() for _, y in batches]).tolist()) == list(range(1, length))
@@ -117,7 +127,7 @@ def test_ranks_divide_one_global_batch() -> None:
 def test_ranks_divide_one_estimate() -> None:
     def draw(rank: int, world_size: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(5)
-        options = {"block_size": 8, "batch_size": 4, "n_batches": 5, "generator": generator}
+        options = {"block_size": 8, "batch_size": 4, "n_batches": 5, "vocab_size": 65, "generator": generator}
         batches = EstimateBatches(TOKENS, **options, rank=rank, world_size=world_size)
         windows = [x for x, _ in batches]
         assert len(windows) == len(batches)

@@ -170,3 +170,16 @@ def test_a_checkpoint_of_several_gpus_is_restored_on_fewer(monkeypatch: pytest.M
     state = build_data().state_dict()
     build_data().load_state_dict(state)
     assert restored == [1, 2]
+
+
+def test_evaluations_on_a_gpu_take_more_windows_at_a_time_and_the_same_ones() -> None:
+    def evaluate(device: str) -> list[list[torch.Tensor]]:
+        data = build_data(block_size=8, estimate_batches=2_000, stream="independent")
+        strategy = SimpleNamespace(root_device=torch.device(device))
+        data.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)  # type: ignore[assignment]
+        return [[y for _, y in loader] for loader in data.val_dataloader()]
+
+    cpu, gpu = evaluate("cpu"), evaluate("cuda")
+    assert all(len(few) < len(many) for few, many in zip(gpu, cpu, strict=True))
+    for few, many in zip(gpu, cpu, strict=True):
+        assert torch.equal(*(torch.cat([y.flatten() for y in batches]) for batches in (few, many)))

@@ -58,7 +58,7 @@ def settings(kind: str, text: Path) -> list[str]:
 def test_bits_per_character_account_for_tokens_per_character(run: Path) -> None:
     result, trained_run = json.loads((run / "result.json").read_text()), load_trained(run / "checkpoints/last.ckpt")
     data = validation_tokens(trained_run)
-    loss = exact_loss(trained_run.net, data.tokens, block_size=8)
+    loss = exact_loss(trained_run.net, data.tokens, block_size=8, vocab_size=trained_run.tokenizer.vocab_size)
     assert loss == pytest.approx(result["val_loss"], abs=1e-6)
     text = trained_run.tokenizer.decode(data.tokens)
     expected = loss * len(data.tokens) / len(text) / math.log(2)

@@ -37,6 +37,7 @@ from helpers.configs import RUNGS, assert_refused, composed, ran
 from helpers.html import Elements
 
 VOCABULARY = CharTokenizer("\n &'()</>abcdeilnprstx")
+V = VOCABULARY.vocab_size
 NASTY = "<script>alert('x')</script> & "
 SMALL = ("model.n_layer=2", "model.n_head=2", "model.n_embd=16", "model.block_size=64")
 
@@ -46,13 +47,13 @@ def untrained(rung: str, *overrides: str) -> Trained:
     """A rung with its initial weights."""
     cfg = composed(f"model={rung}", "run_dir=nowhere", *overrides)
     torch.manual_seed(1)
-    net = instantiate(cfg.model, vocab_size=VOCABULARY.vocab_size).eval()
+    net = instantiate(cfg.model, vocab_size=V).eval()
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     return Trained(net, VOCABULARY, config, "")
 
 
 def random_tokens(n: int) -> torch.Tensor:
-    return torch.randint(VOCABULARY.vocab_size, (n,), generator=torch.Generator().manual_seed(n))
+    return torch.randint(V, (n,), generator=torch.Generator().manual_seed(n))
 
 
 # Loss per token
@@ -60,7 +61,7 @@ def random_tokens(n: int) -> torch.Tensor:
 
 def test_the_loss_of_a_token_is_its_negative_log_probability() -> None:
     trained, tokens = untrained("multihead"), random_tokens(21)
-    nats = token_losses(trained.net, tokens, block_size=8)
+    nats = token_losses(trained.net, tokens, block_size=8, vocab_size=V)
     with torch.no_grad():
         for index in range(20):
             begin = index // 8 * 8
@@ -71,10 +72,10 @@ def test_the_loss_of_a_token_is_its_negative_log_probability() -> None:
 @settings(deadline=None)
 @given(n_tokens=st.integers(2, 60), block_size=st.integers(1, 70))
 def test_the_mean_token_loss_is_the_exact_loss(n_tokens: int, block_size: int) -> None:
-    net, tokens = Bigram(vocab_size=VOCABULARY.vocab_size, block_size=block_size), random_tokens(n_tokens)
-    nats = token_losses(net, tokens, block_size=block_size)
+    net, tokens = Bigram(vocab_size=V, block_size=block_size), random_tokens(n_tokens)
+    nats = token_losses(net, tokens, block_size=block_size, vocab_size=V)
     assert len(nats) == n_tokens - 1
-    assert nats.mean().item() == pytest.approx(exact_loss(net, tokens, block_size=block_size), rel=1e-5)
+    assert nats.mean().item() == pytest.approx(exact_loss(net, tokens, block_size=block_size, vocab_size=V), rel=1e-5)
 
 
 # Loss by position
@@ -84,9 +85,9 @@ def test_the_mean_token_loss_is_the_exact_loss(n_tokens: int, block_size: int) -
 @pytest.mark.parametrize("rest", [0, 1, 7])
 def test_the_weighted_mean_of_the_losses_by_position_is_the_exact_loss(n_blocks: int, rest: int) -> None:
     net, tokens = untrained("singlehead").net, random_tokens(n_blocks * 8 + rest + 1)
-    losses = loss_by_position(token_losses(net, tokens, block_size=8), block_size=8)
+    losses = loss_by_position(token_losses(net, tokens, block_size=8, vocab_size=V), block_size=8)
     counts = torch.tensor([n_blocks + (position < rest) for position in range(8)])
-    exact = exact_loss(net, tokens, block_size=8)
+    exact = exact_loss(net, tokens, block_size=8, vocab_size=V)
     assert float((losses * counts).sum() / counts.sum()) == pytest.approx(exact, rel=1e-5)
     if not rest:
         assert float(losses.mean()) == pytest.approx(exact, rel=1e-5)
@@ -99,7 +100,7 @@ def test_each_position_has_the_mean_of_its_predictions() -> None:
 
 def test_the_loss_of_a_bigram_is_the_same_at_every_position() -> None:
     net, tokens = untrained("bigram").net, random_tokens(20_001)
-    nats = token_losses(net, tokens, block_size=8)
+    nats = token_losses(net, tokens, block_size=8, vocab_size=V)
     losses, errors = loss_by_position(nats, block_size=8), standard_errors(nats, block_size=8)
     assert errors[0].item() == pytest.approx(nats[::8].std().item() / 2500**0.5, rel=1e-3)
     assert ((losses - nats.mean()).abs() < 4 * errors).all()
@@ -172,11 +173,13 @@ def test_the_future_is_white_in_maps_without_labels() -> None:
 @pytest.mark.parametrize("rung", RUNGS)
 def test_every_rung_can_be_analyzed(rung: str, tmp_path: Path) -> None:
     trained = untrained(rung, *(SMALL if rung == "gpt" else ()))
-    analysis = analyze(trained.net, random_tokens(300), block_size=trained.block_size, prompt=random_tokens(100))
+    analysis = analyze(
+        trained.net, random_tokens(300), block_size=trained.block_size, vocab_size=V, prompt=random_tokens(100)
+    )
     files = write_analysis(analysis, trained, title=rung, out=tmp_path)
     values = json.loads((tmp_path / "analysis.json").read_text())
     assert values["loss"] == pytest.approx(
-        exact_loss(trained.net, random_tokens(300), block_size=trained.block_size), rel=1e-5
+        exact_loss(trained.net, random_tokens(300), block_size=trained.block_size, vocab_size=V), rel=1e-5
     )
     assert len(values["loss_by_position"]) == trained.block_size
     attends = trained.config["model"].get("n_layer", 0) > 0
@@ -188,7 +191,9 @@ def test_every_rung_can_be_analyzed(rung: str, tmp_path: Path) -> None:
 
 def test_a_prompt_longer_than_a_block_has_the_attention_of_its_last_block() -> None:
     trained, prompt = untrained("multihead"), random_tokens(20)
-    (maps,) = analyze(trained.net, random_tokens(50), block_size=trained.block_size, prompt=prompt).attention
+    (maps,) = analyze(
+        trained.net, random_tokens(50), block_size=trained.block_size, vocab_size=V, prompt=prompt
+    ).attention
     (expected,) = attention_weights(trained.net, prompt[-8:])
     assert torch.equal(maps, expected)
 
@@ -196,9 +201,9 @@ def test_a_prompt_longer_than_a_block_has_the_attention_of_its_last_block() -> N
 def test_an_empty_prompt_and_a_text_of_one_token_are_user_errors() -> None:
     trained = untrained("multihead")
     with pytest.raises(UserError, match="prompt= is empty"):
-        analyze(trained.net, random_tokens(50), block_size=trained.block_size, prompt=random_tokens(0))
+        analyze(trained.net, random_tokens(50), block_size=trained.block_size, vocab_size=V, prompt=random_tokens(0))
     with pytest.raises(UserError, match="at least two"):
-        analyze(trained.net, random_tokens(1), block_size=trained.block_size, prompt=random_tokens(3))
+        analyze(trained.net, random_tokens(1), block_size=trained.block_size, vocab_size=V, prompt=random_tokens(3))
 
 
 # The page
@@ -207,7 +212,11 @@ def test_an_empty_prompt_and_a_text_of_one_token_are_user_errors() -> None:
 def page(tmp_path: Path, *, text: str, prompt: str, title: str = "run") -> str:
     trained = untrained("multihead")
     analysis = analyze(
-        trained.net, VOCABULARY.encode(text), block_size=trained.block_size, prompt=VOCABULARY.encode(prompt)
+        trained.net,
+        VOCABULARY.encode(text),
+        block_size=trained.block_size,
+        vocab_size=V,
+        prompt=VOCABULARY.encode(prompt),
     )
     write_analysis(analysis, trained, title=title, out=tmp_path)
     return (tmp_path / "analysis.html").read_text()
@@ -238,7 +247,7 @@ def test_every_token_has_its_loss_as_title_and_color(tmp_path: Path) -> None:
     spans = [attributes for tag, attributes in Elements(html).elements if tag == "i"][: len(nats)]
     assert nats[0] is None
     assert "not predicted" in (spans[0]["title"] or "")
-    uniform_loss = math.log(VOCABULARY.vocab_size)
+    uniform_loss = math.log(V)
     for index, (loss, span) in enumerate(zip(nats[1:], spans[1:], strict=True)):
         assert span["title"] == f"{loss:.3f} nats after {index % 8 + 1} tokens of context"
         assert span["style"] == f"--intensity: {min(loss / uniform_loss, 1):.3f}"

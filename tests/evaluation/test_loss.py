@@ -22,13 +22,15 @@ def test_every_token_but_the_first_is_predicted_once(n_tokens: int, block_size: 
     with torch.no_grad():
         # A bigram sees one token only, so that the offsets of the windows make no difference.
         expected = F.cross_entropy(net(tokens[None, :-1])[0], tokens[1:]).item()
-    assert exact_loss(net, tokens, block_size=block_size) == pytest.approx(expected, rel=1e-5)
+    assert exact_loss(net, tokens, block_size=block_size, vocab_size=5) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("n_tokens", "words"), [(0, "0 tokens; at least 2"), (1, "1 token; at least 2")])
 def test_a_text_with_nothing_to_predict_is_a_user_error(n_tokens: int, words: str) -> None:
     with pytest.raises(UserError, match=f"the text has {words}"):
-        exact_loss(Bigram(vocab_size=5, block_size=4), torch.zeros(n_tokens, dtype=torch.long), block_size=4)
+        exact_loss(
+            Bigram(vocab_size=5, block_size=4), torch.zeros(n_tokens, dtype=torch.long), block_size=4, vocab_size=5
+        )
 
 
 def test_a_uniform_prediction_has_the_loss_of_its_vocabulary() -> None:

@@ -94,14 +94,14 @@ def test_without_training_text_the_prediction_is_uniform() -> None:
 
 
 @pytest.mark.parametrize("block_size", [1, 3, 8, 30, 100])
-def test_the_loss_in_blocks_is_the_exact_loss_of_a_net_with_that_block_size(block_size: int) -> None:
+def test_the_loss_in_windows_is_the_exact_loss_of_a_net_with_that_block_size(block_size: int) -> None:
     text = torch.randint(V, (300,), generator=torch.Generator().manual_seed(1))
     ngram = NGram(text[:250], order=4, vocab_size=V)
-    expected = exact_loss(NGramNet(ngram), text[250:], block_size=block_size)
+    expected = exact_loss(NGramNet(ngram), text[250:], block_size=block_size, vocab_size=V)
     assert ngram.loss(text[250:], block_size=block_size) == pytest.approx(expected)
 
 
-def test_blocks_longer_than_the_context_change_nothing() -> None:
+def test_windows_longer_than_the_context_change_nothing() -> None:
     text = torch.randint(V, (300,), generator=torch.Generator().manual_seed(1))
     ngram = NGram(text[:250], order=5, vocab_size=V)
     assert ngram.loss(text[250:], block_size=50) == ngram.loss(text[250:])
@@ -145,13 +145,13 @@ def test_the_command_prints_one_line_per_order(
     arguments = ("--text", str(tmp_path / "text.txt"), "--order", "1", "3")
     ran("ngram.py", *arguments, monkeypatch=monkeypatch)
     heading, *lines = capsys.readouterr().out.splitlines()
-    assert "in blocks of 8" in heading
+    assert "in windows of 8" in heading
     assert [line.split()[:2] for line in lines[:2]] == [["1", "0"], ["3", "2"]]
     ran("ngram.py", *arguments, "--json", monkeypatch=monkeypatch)
     values = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [f"{row['val_loss']:.4f}" for row in values] == [line.split()[2] for line in lines[:2]]
     assert values[1]["val_bits_per_char"] == pytest.approx(values[1]["val_loss"] / math.log(2))
-    assert values[1]["val_loss"] < values[1]["in_blocks"] < values[0]["val_loss"]
+    assert values[1]["val_loss"] < values[1]["in_windows"] < values[0]["val_loss"]
 
 
 @pytest.mark.xdist_group("finished_run")

@@ -314,7 +314,7 @@ def click(browser: Chrome, label: str) -> None:
 def test_the_table_of_the_report_has_a_row_for_every_rung(report: Chrome, ladder: Ladder) -> None:
     headings = texts_of(report, "#table thead th")
     rows = [dict(zip(headings, cells, strict=True)) for cells in report.execute_script(CELLS)]
-    assert rows.pop()["rung"] == "5-gram, blocks of 8"
+    assert rows.pop()["rung"] == "5-gram, windows of 8"
     assert {row["rung"]: row["val estimate"] for row in rows} == ladder.reported(20, "val_estimate")
     links = report.execute_script("return [...document.querySelectorAll('#table a')].map(link => link.hash)")
     assert [texts_of(report, f"{link} h3") for link in links] == [[row["rung"]] for row in rows]

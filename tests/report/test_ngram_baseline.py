@@ -23,7 +23,7 @@ from gptladder.report.page import render_page
 from helpers.configs import trained
 from helpers.results import run
 
-LABEL = "5-gram, blocks of 8"
+LABEL = "5-gram, windows of 8"
 FEW = ("model=bigram", "trainer.max_steps=2", "~callbacks.samples", "~callbacks.attention_maps", "logger=none")
 
 

@@ -55,7 +55,7 @@ def test_pretraining_lowers_the_loss_at_equal_steps(pretrained: Path, texts: Pat
 def test_the_first_loss_is_that_of_the_pretrained_network(pretrained: Path, texts: Path, tmp_path: Path) -> None:
     tuned = finetune(tmp_path / "run", texts, f"init_from={pretrained}", steps=1)
     before, after = (load_trained(run / "checkpoints/last.ckpt") for run in (pretrained, tmp_path / "run"))
-    loss = exact_loss(before.net, validation_tokens(after).tokens, block_size=8)
+    loss = exact_loss(before.net, validation_tokens(after).tokens, block_size=8, vocab_size=before.tokenizer.vocab_size)
     assert tuned["curve"][0]["step"] == 0
     assert tuned["curve"][0]["val_loss"] == pytest.approx(loss, abs=1e-6)
     assert after.tokenizer.state_dict() == before.tokenizer.state_dict()

@@ -40,7 +40,7 @@ def test_a_failed_job_is_in_the_table_and_the_others_finish(mixed: Path) -> None
     failed = next(result for result in results(mixed).values() if result["model"] == "nonsense")
     assert failed["error"].startswith("model=nonsense does not exist: there are average, bigram, ")
     assert "FAILED" in (mixed / "table.md").read_text()
-    assert [row["rung"] for row in table(mixed)][4:] == ["5-gram, blocks of 8"]
+    assert [row["rung"] for row in table(mixed)][4:] == ["5-gram, windows of 8"]
     assert len(table(mixed)) == 5
 
 

@@ -45,7 +45,7 @@ def test_the_first_evaluation_does_not_change_a_run_with_an_independent_stream(t
 def test_the_exact_loss_is_that_of_the_last_checkpoint_on_the_complete_validation_split(tmp_path: Path) -> None:
     result = trained(tmp_path, "model=multihead", *FEW, "logger=none")
     last = load_trained(tmp_path / "checkpoints" / "last.ckpt")
-    loss = exact_loss(last.net, validation_tokens(last).tokens, block_size=8)
+    loss = exact_loss(last.net, validation_tokens(last).tokens, block_size=8, vocab_size=65)
     assert result["val_loss"] == pytest.approx(loss, abs=1e-6)
     assert result["val_bits_per_char"] == pytest.approx(loss / math.log(2), abs=1e-6)
 
@@ -117,7 +117,7 @@ def test_a_compiled_run_gives_the_same_losses_and_a_portable_checkpoint(tmp_path
     compiled = trained(tmp_path / "compiled", "model=multihead", *FEW, "logger=none", "hardware.compile=true")
     assert compiled["val_loss"] == pytest.approx(eager["val_loss"], abs=1e-4)
     last = load_trained(tmp_path / "compiled" / "checkpoints" / "last.ckpt")
-    assert exact_loss(last.net, validation_tokens(last).tokens, block_size=8) == pytest.approx(
+    assert exact_loss(last.net, validation_tokens(last).tokens, block_size=8, vocab_size=65) == pytest.approx(
         compiled["val_loss"], abs=1e-4
     )
 

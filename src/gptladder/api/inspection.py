@@ -51,7 +51,7 @@ class Surprise:
     Args:
         tokens: the ``N`` tokens as text.
         nats: ``(N,)`` float32; NaN for the first token, which is not predicted.
-        block_size: the text is cut into blocks of that size.
+        block_size: the text is cut into windows of that size.
         uniform_loss: the loss of a uniform prediction, for comparison.
     """
 

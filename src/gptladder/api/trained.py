@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, overload
 
+import torch
+
 from gptladder.api.inspection import Attention, Surprise
 from gptladder.data.tokenizer import token_labels
 from gptladder.evaluation.analysis import token_losses
@@ -114,7 +116,7 @@ class Trained(checkpoint.Trained):
         data = checkpoint.validation_tokens(self) if text is None else checkpoint.tokenize_text(self, text)
         return evaluate_tokens(
             self.net,
-            data.tokens,
+            data.tokens.to(self._device),
             block_size=self.block_size,
             vocab_size=self.tokenizer.vocab_size,
             tokens_per_char=data.tokens_per_char,
@@ -124,7 +126,7 @@ class Trained(checkpoint.Trained):
         """The attention weights over a prompt: one ``(H, T, T)`` array per layer; a notebook draws them.
 
         Args:
-            prompt: ``T`` tokens; of more than a block, the last block.
+            prompt: ``T`` tokens; of more than a window, the last window.
 
         Raises:
             UserError: the prompt is empty, or has a character outside the vocabulary.
@@ -132,13 +134,13 @@ class Trained(checkpoint.Trained):
         tokens = self.tokenizer.encode(prompt)[-self.block_size :].long()
         if not len(tokens):
             raise UserError("prompt= is empty: give at least one character")
-        layers = [weights.numpy() for weights in attention_weights(self.net, tokens)]
+        layers = [weights.numpy() for weights in attention_weights(self.net, tokens.to(self._device))]
         return Attention(layers, token_labels(self.tokenizer, tokens.tolist()))
 
     def surprise(self, text: str) -> Surprise:
         """The loss of each token of a text in nats, ``(N,)``; a notebook shades the text by it.
 
-        The text is cut into blocks, as for the exact loss. The first token is not predicted: its loss is NaN.
+        The text is cut into windows, as for the exact loss. The first token is not predicted: its loss is NaN.
 
         Raises:
             UserError: the text has fewer than two tokens, or a character outside the vocabulary.
@@ -146,9 +148,14 @@ class Trained(checkpoint.Trained):
         tokens = self.tokenizer.encode(text)
         if len(tokens) < 2:
             raise UserError("the text has fewer than 2 tokens; at least two are needed, one of them to predict")
-        losses = token_losses(self.net, tokens, block_size=self.block_size)
+        sizes = {"block_size": self.block_size, "vocab_size": self.tokenizer.vocab_size}
+        losses = token_losses(self.net, tokens.to(self._device), **sizes).cpu()
         labels = token_labels(self.tokenizer, tokens.tolist())
-        return Surprise.from_losses(labels, losses.numpy(), self.block_size, self.tokenizer.vocab_size)
+        return Surprise.from_losses(labels, losses.numpy(), **sizes)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.net.parameters()).device
 
     def __repr__(self) -> str:
         n_params = sum(parameter.numel() for parameter in self.net.parameters())

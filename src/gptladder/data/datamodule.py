@@ -9,7 +9,12 @@ import lightning.pytorch as L
 import psutil
 import torch
 
-from gptladder.data.evaluation_batches import EstimateBatches, SequentialBatches
+from gptladder.data.evaluation_batches import (
+    TOKENS_PER_FORWARD,
+    TOKENS_PER_GPU_FORWARD,
+    EstimateBatches,
+    SequentialBatches,
+)
 from gptladder.data.merges_cache import learn_tokenizer
 from gptladder.data.text import Corpus, open_corpus, tiny_shakespeare_corpus
 from gptladder.data.token_cache import encode_splits
@@ -156,11 +161,7 @@ class TextDataModule(L.LightningDataModule):
         return self._train_batches
 
     def val_dataloader(self) -> list[EstimateBatches | SequentialBatches]:
-        options: dict[str, Any] = {
-            "block_size": self.block_size,
-            "vocab_size": self.tokenizer.vocab_size,
-            **self._ranks,
-        }
+        options = self._evaluation_options
         estimates = [
             EstimateBatches(
                 tokens,
@@ -175,19 +176,30 @@ class TextDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> SequentialBatches:
         """The validation split, each window once: there is no third split."""
-        return SequentialBatches(
-            self.val_tokens, block_size=self.block_size, vocab_size=self.tokenizer.vocab_size, **self._ranks
-        )
+        return SequentialBatches(self.val_tokens, **self._evaluation_options)
 
     def predict_dataloader(self) -> SequentialBatches:
         return self.test_dataloader()
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Move a batch for a CUDA GPU to pinned memory, from where it is copied while the GPU computes."""
-        if self.trainer is None or self.trainer.strategy.root_device.type != "cuda":
+        if not self._is_on_gpu:
             return batch
         x, y = batch  # of the same windows, not contiguous: to copy them as they are would take a copy that waits
         return x.contiguous().pin_memory(), y.contiguous().pin_memory()
+
+    @property
+    def _evaluation_options(self) -> dict[str, Any]:
+        return {
+            "block_size": self.block_size,
+            "vocab_size": self.tokenizer.vocab_size,
+            "tokens_per_forward": TOKENS_PER_GPU_FORWARD if self._is_on_gpu else TOKENS_PER_FORWARD,
+            **self._ranks,
+        }
+
+    @property
+    def _is_on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     @property
     def _ranks(self) -> dict[str, int]:

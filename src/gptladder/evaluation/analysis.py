@@ -25,7 +25,7 @@ class Analysis:
 
     tokens: Tensor  # (N,) the text
     token_losses: Tensor  # (N - 1,) of all tokens but the first
-    loss_by_position: Tensor  # (T,) the mean loss at each position in the block
+    loss_by_position: Tensor  # (T,) the mean loss at each position in the window
     standard_errors: Tensor  # (T,) of these means
     head_entropies: list[Tensor]  # per layer: (H,)
     prompt: Tensor  # (P,)
@@ -33,22 +33,22 @@ class Analysis:
     attention: list[Tensor]  # per layer: (H, T, T) weights over the last T tokens of the prompt
 
 
-def analyze(net: nn.Module, tokens: Tensor, *, block_size: int, prompt: Tensor) -> Analysis:
+def analyze(net: nn.Module, tokens: Tensor, *, block_size: int, vocab_size: int, prompt: Tensor) -> Analysis:
     """Analyze a net on a text and a prompt.
 
     Args:
         net: in evaluation mode.
         tokens: the text to evaluate, ``(N,)``, ``N >= 2``.
-        block_size: ``T``.
-        prompt: the tokens whose attention is recorded, ``(P,)``. If they are longer than a block, the attention is
-            that of the last block, as in generation; the losses are those of all blocks.
+        block_size, vocab_size: ``T`` and ``V``.
+        prompt: the tokens whose attention is recorded, ``(P,)``. If they are longer than a window, the attention is
+            that of the last window, as in generation; the losses are those of all windows.
 
     Raises:
         UserError: the text or the prompt is too short.
     """
     if not len(prompt):
         raise UserError("prompt= is empty: give at least one character, or leave out --prompt for the text's start")
-    losses = token_losses(net, tokens, block_size=block_size)
+    losses = token_losses(net, tokens, block_size=block_size, vocab_size=vocab_size)
     return Analysis(
         tokens=tokens,
         token_losses=losses,
@@ -56,44 +56,45 @@ def analyze(net: nn.Module, tokens: Tensor, *, block_size: int, prompt: Tensor) 
         standard_errors=standard_errors(losses, block_size=block_size),
         head_entropies=head_entropies(net, tokens, block_size=block_size),
         prompt=prompt,
-        prompt_losses=token_losses(net, prompt, block_size=block_size),
+        prompt_losses=token_losses(net, prompt, block_size=block_size, vocab_size=vocab_size),
         attention=attention_weights(net, prompt[-block_size:].long()),
     )
 
 
 @torch.inference_mode()
-def token_losses(net: nn.Module, tokens: Tensor, *, block_size: int) -> Tensor:
+def token_losses(net: nn.Module, tokens: Tensor, *, block_size: int, vocab_size: int) -> Tensor:
     """The loss of each token but the first, in nats.
 
-    The text is cut into consecutive blocks, as for the exact loss, which is the mean of these losses.
+    The text is cut into consecutive windows, as for the exact loss, which is the mean of these losses.
 
     Args:
         net: in evaluation mode.
         tokens: the encoded text, ``(N,)``.
+        block_size, vocab_size: ``T`` and ``V``.
 
     Returns:
         ``(N - 1,)``; empty for a text of one token.
     """
-    blocks = SequentialBatches(tokens, block_size=block_size)
-    losses = [F.cross_entropy(net(x).flatten(0, 1).float(), y.flatten(), reduction="none") for x, y in blocks]
+    batches = SequentialBatches(tokens, block_size=block_size, vocab_size=vocab_size)
+    losses = [F.cross_entropy(net(x).flatten(0, 1).float(), y.flatten(), reduction="none") for x, y in batches]
     return torch.cat(losses) if losses else torch.zeros(0)
 
 
 def loss_by_position(losses: Tensor, *, block_size: int) -> Tensor:
-    """The mean loss at each position in the block: entry ``t`` has ``t + 1`` tokens of context.
+    """The mean loss at each position in the window: entry ``t`` has ``t + 1`` tokens of context.
 
     Args:
         losses: the token losses of a text, ``(N - 1,)``.
 
     Returns:
-        ``(T,)`` float64; shorter for a text that does not fill a block.
+        ``(T,)`` float64; shorter for a text that does not fill a window.
 
     Raises:
         UserError: there is nothing to predict.
     """
     if not len(losses):
         raise UserError("the text has fewer than 2 tokens; at least two are needed, one of them to predict")
-    position = torch.arange(len(losses)) % block_size
+    position = torch.arange(len(losses), device=losses.device) % block_size
     return torch.bincount(position, weights=losses.double()) / torch.bincount(position)
 
 
@@ -101,7 +102,7 @@ def standard_errors(losses: Tensor, *, block_size: int) -> Tensor:
     """The standard errors of these means."""
     squared = loss_by_position(losses.double().square(), block_size=block_size)
     variance = squared - loss_by_position(losses, block_size=block_size).square()
-    n = torch.bincount(torch.arange(len(losses)) % block_size)
+    n = torch.bincount(torch.arange(len(losses), device=losses.device) % block_size)
     return (variance.clamp(min=0) / n).sqrt()
 
 
@@ -126,11 +127,11 @@ def uniform_entropy(n_time: int) -> float:
 
 
 def head_entropies(net: nn.Module, tokens: Tensor, *, block_size: int) -> list[Tensor]:
-    """The attention entropy of every head over the first ``ENTROPY_TOKENS`` of a text, in blocks.
+    """The attention entropy of every head over the first ``ENTROPY_TOKENS`` of a text, in windows.
 
     Returns:
         one ``(H,)`` tensor per layer; empty for a rung without attention.
     """
-    n_blocks = max(1, min(len(tokens), ENTROPY_TOKENS) // block_size)
-    blocks = tokens[: n_blocks * block_size].long().view(n_blocks, -1)
-    return [attention_entropy(weights).mean(dim=0) for weights in batch_attention_weights(net, blocks)]
+    n_windows = max(1, min(len(tokens), ENTROPY_TOKENS) // block_size)
+    windows = tokens[: n_windows * block_size].long().view(n_windows, -1)
+    return [attention_entropy(weights).mean(dim=0) for weights in batch_attention_weights(net, windows)]

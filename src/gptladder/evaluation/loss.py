@@ -14,7 +14,7 @@ from gptladder.system.errors import UserError
 
 
 @torch.inference_mode()
-def exact_loss(net: nn.Module, tokens: Tensor, *, block_size: int, vocab_size: int = 1) -> float:
+def exact_loss(net: nn.Module, tokens: Tensor, *, block_size: int, vocab_size: int) -> float:
     """Mean cross-entropy in nats over a whole text, each token but the first predicted once.
 
     Args:

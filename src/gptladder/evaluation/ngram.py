@@ -86,8 +86,8 @@ class NGram:
 
         Args:
             tokens: ``(N,)``.
-            block_size: cut the text into consecutive blocks, as for the exact loss of a rung: the first prediction of
-                a block has one token of context, the last ``block_size``. By default every prediction has the full
+            block_size: cut the text into consecutive windows, as for the exact loss of a rung: the first prediction of
+                a window has one token of context, the last ``block_size``. By default every prediction has the full
                 context of the order, except at the start of the text.
 
         Returns:

@@ -54,7 +54,7 @@ class PreviousTokenEmbedding(nn.Module):
     """A learned vector for each of the ``n`` previous tokens, one table per distance, summed.
 
     The first layer then need not learn to attend one and two tokens back. Each table has one more row, for positions
-    before the start of the block.
+    before the start of the window.
     """
 
     def __init__(self, vocab_size: int, n_embd: int, n_prev_tokens: int) -> None:
@@ -77,7 +77,7 @@ class PreviousTokenEmbedding(nn.Module):
 class BigramEmbedding(nn.Module):
     """A learned vector for each pair of a previous token and a token.
 
-    One row per pair, and one per token for pairs with what came before the block. Huang et al. 2025, "Over-Tokenized
+    One row per pair, and one per token for pairs with what came before the window. Huang et al. 2025, "Over-Tokenized
     Transformer", with one order of n-gram and without hashing.
     """
 

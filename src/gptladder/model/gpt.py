@@ -2,7 +2,7 @@
 
 Dimensions in comments::
 
-    B  batch        T  time (position in the block)     C  channels (n_embd)
+    B  batch        T  time (position in the window)    C  channels (n_embd)
     V  vocabulary   H  heads (n_head)                   D  head size
                     K  heads of keys and values (n_kv_head)
 

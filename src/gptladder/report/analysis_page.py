@@ -117,7 +117,7 @@ def token_spans(
     Args:
         tokens: as text.
         nats: their losses; ``None`` for the first.
-        block_size: the text is cut into blocks of that size.
+        block_size: the text is cut into windows of that size.
         uniform_loss: the loss that is shown in the strongest color.
     """
     return [

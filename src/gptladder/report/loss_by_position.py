@@ -1,4 +1,4 @@
-"""The chart of the loss by position in the block."""
+"""The chart of the loss by position in the window."""
 
 from __future__ import annotations
 

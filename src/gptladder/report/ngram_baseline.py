@@ -67,12 +67,12 @@ def _compute(run: RunRecord, rows: list[Row]) -> NGramBaseline:
         losses = {size: ngram.loss(val, block_size=size) for size in sorted({trained.block_size, *_block_sizes(rows)})}
     bits = _bits_per_char(run)
     return NGramBaseline(
-        f"n-gram baseline: the counts of a {ORDER}-gram model, evaluated in the blocks of these runs, whose first "
+        f"n-gram baseline: the counts of a {ORDER}-gram model, evaluated in the windows of these runs, whose first "
         f"predictions have less context. With {ORDER - 1} {unit} of context everywhere its exact val loss is "
         f"{full_context:.4f} (scripts/ngram.py).",
         tuple(
             NGramLoss(
-                f"{ORDER}-gram, blocks of {size}",
+                f"{ORDER}-gram, windows of {size}",
                 f"No network: counts of up to {ORDER} {unit}, {min(size, ORDER - 1)} {unit} of context.",
                 size,
                 loss,

@@ -27,7 +27,8 @@ def main() -> None:
     tokens = recorded_tokens(trained)[1] if arguments.text is None else encode(read_text(arguments.text, key="--text"))
     if prompt is None:
         prompt = tokens[: min(trained.block_size, MAX_LABELED_TOKENS)]
-    analysis = analyze(trained.net, tokens, block_size=trained.block_size, prompt=prompt)
+    sizes = {"block_size": trained.block_size, "vocab_size": trained.tokenizer.vocab_size}
+    analysis = analyze(trained.net, tokens, prompt=prompt, **sizes)
     title = arguments.run.resolve().name
     for path in write_analysis(analysis, trained, title=title, out=arguments.out or arguments.run / "analysis"):
         print(path)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from gptladder.data.tokenizer import Tokenizer
 
 BLOCK_SIZE = 8  # of all rungs but `gpt`
-HEADING = "order  context  exact val loss  bits/char  in blocks of {:<4} seconds"
-LINE = "{order:>5}  {context:>7}  {val_loss:>14.4f}  {val_bits_per_char:>9.4f}  {in_blocks:>16.4f} {seconds:>7.2f}"
+HEADING = "order  context  exact val loss  bits/char  in windows of {:<2} seconds"
+LINE = "{order:>5}  {context:>7}  {val_loss:>14.4f}  {val_bits_per_char:>9.4f}  {in_windows:>16.4f} {seconds:>7.2f}"
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     source.add_argument(
         "--text", type=Path, help="a UTF-8 file instead of Tiny Shakespeare, by characters, split 90/10"
     )
-    source.add_argument("--run", type=run_dir, help="a run directory, or latest: its text and its blocks")
+    source.add_argument("--run", type=run_dir, help="a run directory, or latest: its text and its windows")
     parser.add_argument("--json", action="store_true", help="print one JSON object per order")
     arguments = parser.parse_args()
 
@@ -41,11 +41,11 @@ def main() -> None:
     print(HEADING.format(block_size))
     print("\n".join(LINE.format(**row) for row in rows))
     print("context: tokens before each prediction, except at the start of the split;")
-    print(f"in blocks: 1 to {block_size} tokens of context, as for a rung with block_size={block_size}")
+    print(f"in windows: 1 to {block_size} tokens of context, as for a rung with block_size={block_size}")
 
 
 def load_splits(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, Tokenizer, int]:
-    """The tokens of the training and the validation split, their tokenizer, and the block size to compare with."""
+    """The tokens of the training and the validation split, their tokenizer, and the window size to compare with."""
     from gptladder.data.text import open_corpus, tiny_shakespeare_corpus
     from gptladder.data.token_cache import encode_splits
     from gptladder.data.tokenizer import CharTokenizer
@@ -77,6 +77,6 @@ def evaluate_order(order: int, train: Tensor, val: Tensor, tokenizer: Tokenizer,
         "val_loss": loss,
         "val_bits_per_char": bits_per_char(loss, tokens_per_char=len(val) / len(tokenizer.decode(val))),
         "block_size": block_size,
-        "in_blocks": ngram.loss(val, block_size=block_size),
+        "in_windows": ngram.loss(val, block_size=block_size),
         "seconds": seconds,
     }
