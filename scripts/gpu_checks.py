@@ -1,15 +1,16 @@
 """Check a GPU with one command: ``python scripts/gpu_checks.py [--out gpu_checks.json] [--seeds 1337 1338 1339]``.
 
-It runs every test that needs a GPU, and times ``model=gpt hardware=mixed`` next to nanoGPT's loop at the same sizes,
-compiled and eager. With ``--seeds`` it also trains ``gpt`` once per seed, and compares each curve with the published.
-Findings are written after each part, so that a stopped command leaves those it has. Exit code 1: a test failed, or a
-curve is a DRIFT.
+It times ``model=gpt hardware=mixed`` next to nanoGPT's loop at the same sizes, compiled and eager, and runs every test
+that needs a GPU. With ``--seeds`` it also trains ``gpt`` once per seed, and compares each curve with the published.
+Findings are written after each part, so that a stopped command leaves those it has. Exit code 1: a test failed, a step
+takes longer than nanoGPT's, or a curve is a DRIFT.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -32,20 +33,25 @@ ROOT = Path(__file__).parents[1]
 ALPHA = 0.01  # the probability that a run that differs by its seed alone is outside its tolerance anywhere, at most
 GPT_DIGITS = 0.5e-3  # half of the last digit of the curve of gpt, which has three
 NOTEBOOK_SECONDS = 16 * 60 + 45
+MAX_TIMES_AS_LONG = 1.02  # as nanoGPT's step, compiled; the medians of two series of equal steps differ as well
+PARTS = ("speed", "tests", "compiled_tests")
 
 
 def main() -> None:
     """Run the checks, write the findings and print them."""
     parser = ArgumentParser(description="Check everything that needs a GPU, and write the findings as JSON.")
     parser.add_argument("--out", type=Path, default=Path("gpu_checks.json"), help="where to write the findings")
-    parser.add_argument("--only", nargs="+", choices=("tests", "speed"), default=["tests", "speed"], help="only these")
-    parser.add_argument("--jobs", type=int, default=4, help="tests at a time (default 4)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="only these")
+    n_jobs = min(8, max(1, (os.cpu_count() or 1) // 2))
+    parser.add_argument("--jobs", type=int, default=n_jobs, help=f"tests at a time (here {n_jobs})")
     parser.add_argument("--steps", type=int, default=200, help="steps to time (default 200)")
     parser.add_argument("--pairs", type=int, default=3, help="repetitions of ours and nanoGPT's (default 3)")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[], metavar="SEED", help="also train gpt with each of these, at least 2"
     )
-    parser.add_argument("--runs", type=Path, default=Path("outputs/gpu_checks"), help="where those runs go")
+    now = datetime.now(UTC)
+    runs = Path(f"outputs/gpu_checks/{now:%Y-%m-%d_%H-%M-%S}")
+    parser.add_argument("--runs", type=Path, default=runs, help="where those runs go, or are resumed")
     arguments = parser.parse_args()
     if len(arguments.seeds) == 1:
         raise UserError("--seeds needs at least 2: the tolerance is measured over them")
@@ -54,19 +60,21 @@ def main() -> None:
 
     if not torch.cuda.is_available():
         raise UserError("PyTorch finds no CUDA GPU here, and every check needs one: run this on a machine that has one")
-    findings: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **describe_machine()}
+    findings: dict[str, Any] = {"date": now.isoformat(timespec="seconds"), **describe_machine()}
 
     def record(part: str, found: Any) -> None:
         findings[part] = found
         with atomic_write(arguments.out) as file:
             file.write((json.dumps(findings, indent=1) + "\n").encode())
 
-    if "tests" in arguments.only:
-        record("tests", run_tests(arguments.jobs))
     if "speed" in arguments.only:
         from benchmarks.gpu import compare_steps
 
         record("speed", compare_steps(findings["device"], n_steps=arguments.steps, pairs=arguments.pairs))
+    if "tests" in arguments.only:
+        record("tests", run_tests(arguments.jobs, "-m", "gpu and not slow"))
+    if "compiled_tests" in arguments.only:
+        record("compiled_tests", run_tests(arguments.jobs, "-m", "gpu and slow"))
     if arguments.seeds:
         results = [train_gpt(seed, arguments.runs / f"seed{seed}") for seed in arguments.seeds]
         record("gpt", compare_with_published(results))
@@ -94,19 +102,17 @@ def describe_machine() -> dict[str, Any]:
 
 
 def run_tests(jobs: int, *selection: str) -> dict[str, Any]:
-    """Run the tests with the marker ``gpu``, the slow ones too; counts, and the outcome of each.
+    """Run tests that need a GPU; counts, and the outcome of each.
 
     Args:
         jobs: tests at a time; all of them share the GPU.
-        selection: other arguments of pytest than those that select the marker.
+        selection: arguments of pytest that select among them.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="gpu-checks-") as directory:
         report = Path(directory, "junit.xml")
-        words = selection or ("-m", "gpu", "tests/test_gpu.py")
-        subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-n", str(jobs), f"--junit-xml={report}", *words], cwd=ROOT
-        )
+        words = ("-q", "-n", str(jobs), f"--junit-xml={report}", "tests/test_gpu.py", *selection)
+        subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT)
         tests = read_report(report)
     outcomes = [test["outcome"] for test in tests]
     return {
@@ -135,7 +141,7 @@ def read_report(path: Path) -> list[dict[str, Any]]:
 
 def train_gpt(seed: int, run_dir: Path) -> dict[str, Any]:
     """Train ``gpt`` with one seed, or resume that; its result."""
-    words = ["model=gpt", "hardware=mixed", "hardware.compile=true", f"seed={seed}", f"hydra.run.dir={run_dir}"]
+    words = ["model=gpt", "hardware=mixed", f"seed={seed}", f"hydra.run.dir={run_dir}"]
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=True)
     return Run.read(run_dir)
 
@@ -190,20 +196,25 @@ def _at(result: dict[str, Any], step: int) -> dict[str, Any]:
 
 
 def has_passed(findings: dict[str, Any]) -> bool:
-    """Whether tests ran and none failed, and no curve is a DRIFT; a part that was left out says nothing."""
-    tests, gpt = findings.get("tests"), findings.get("gpt")
-    tests_passed = tests is None or (tests["passed"] > 0 and not tests["failed"])
-    return tests_passed and (gpt is None or gpt["verdict"] == "MATCH")
+    """Whether tests ran and none failed, the compiled step is as fast as nanoGPT's, and no curve is a DRIFT.
+
+    A part that was left out says nothing.
+    """
+    tests = [findings[part] for part in ("tests", "compiled_tests") if part in findings]
+    tests_passed = all(part["passed"] > 0 and not part["failed"] for part in tests)
+    ratios = [row.get("times_as_long_as_nanogpt", 0) for row in findings.get("speed", []) if row["compiled"]]
+    is_fast = all(ratio <= MAX_TIMES_AS_LONG for ratio in ratios)
+    return tests_passed and is_fast and ("gpt" not in findings or findings["gpt"]["verdict"] == "MATCH")
 
 
 def summarize(findings: dict[str, Any]) -> list[str]:
     """The findings in a few lines."""
     lines = [f"{findings['device']}, torch {findings['versions']['torch']}"]
-    if tests := findings.get("tests"):
-        lines.append(
-            "tests: " + ", ".join(f"{tests[outcome]} {outcome}" for outcome in ("passed", "failed", "skipped"))
-        )
-        lines += [f"  {test['name']}: {test['message']}" for test in tests["each"] if test["outcome"] == "failed"]
+    for part in ("tests", "compiled_tests"):
+        if tests := findings.get(part):
+            counts = ", ".join(f"{tests[outcome]} {outcome}" for outcome in ("passed", "failed", "skipped"))
+            lines.append(f"{part.replace('_', ' ')}: {counts}")
+            lines += [f"  {test['name']}: {test['message']}" for test in tests["each"] if test["outcome"] == "failed"]
     for row in findings.get("speed", []):
         mfu = "unknown" if row["mfu"] is None else f"{100 * row['mfu']:.1f} %"
         ratio = f", {row['times_as_long_as_nanogpt']} times as long as nanoGPT" if row["what"] == "gpt" else ""

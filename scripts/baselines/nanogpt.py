@@ -7,7 +7,7 @@ CPU. It is the baseline of the benchmark and the reference of the tests; ``nanog
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +165,9 @@ def steps(net: nn.Module, tokens: Tensor, s: Settings) -> Iterator[float]:
         yield loss.item()
 
 
-def unread_steps(net: nn.Module, tokens: Tensor, s: Settings) -> Iterator[Tensor]:
+def unread_steps(
+    net: nn.Module, tokens: Tensor, s: Settings, loss_of: Callable[[nn.Module, Tensor, Tensor], Tensor] = loss_of
+) -> Iterator[Tensor]:
     """Train, and yield the loss of each step as a tensor; on a GPU it may still be in the queue."""
     optimizer = build_optimizer(net, s)
     batch = None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from nanogpt import Net, Settings, encode, unread_steps
+from nanogpt import Net, Settings, encode, loss_of, unread_steps
 from torch import Tensor
 
 # The settings of the config file alone.
@@ -35,7 +35,9 @@ def time_steps(tokens: Tensor, vocab_size: int, s: Settings, *, n_warmup: int, c
     torch.backends.cudnn.allow_tf32 = True
     net = Net(s, vocab_size).to(s.device)
     wait = torch.cuda.synchronize if s.device == "cuda" else lambda: None
-    for it, loss in enumerate(unread_steps(torch.compile(net) if compiled else net, tokens, s), start=1):
+    # nanoGPT's network computes its loss as well, so that both are compiled together.
+    compute_loss = torch.compile(loss_of) if compiled else loss_of
+    for it, loss in enumerate(unread_steps(net, tokens, s, compute_loss), start=1):
         if it % 10 == 0:
             loss.item()
         if it == n_warmup:

@@ -43,7 +43,10 @@ def interleave(candidate: Callable[[], float], baseline: Callable[[], float], pa
 def run_python(*arguments: str | Path, cwd: Path) -> tuple[float, str]:
     """Run a Python process; return its seconds, start-up included, and its stdout."""
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        done.check_returncode()
     return time.perf_counter() - started, done.stdout
 
 

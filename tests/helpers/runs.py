@@ -54,7 +54,7 @@ def result(run: Path) -> dict[str, Any]:
 
 def bits(run: Path) -> dict[str, Any]:
     """All numbers in the last checkpoint: weights, moments, counters, random states, curve."""
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
     kept = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step")}
     kept["random"] = checkpoint["TextDataModule"]
     kept["curve"] = next(state["curve"] for name, state in checkpoint["callbacks"].items() if "ResultWriter" in name)

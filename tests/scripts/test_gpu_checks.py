@@ -55,7 +55,13 @@ def curve(shift: float, noise: float, seed: int) -> dict[str, Any]:
 
 
 def simulate(
-    checks: ModuleType, timing: ModuleType, monkeypatch: pytest.MonkeyPatch, *, failed: int = 0, shift: float = 0.0
+    checks: ModuleType,
+    timing: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    failed: int = 0,
+    shift: float = 0.0,
+    ms_per_step: float = 12.0,
 ) -> None:
     """Let the command see an H100, on which some tests fail and the curves of ``gpt`` are shifted."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -64,8 +70,10 @@ def simulate(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     each = [{"name": "test_a", "outcome": "failed", "seconds": 1.0, "message": "assert 1 == 2"}][:failed]
     tests = {"passed": 5, "failed": failed, "skipped": 0, "seconds": 2.0, "each": each}
-    monkeypatch.setattr(checks, "run_tests", lambda jobs: tests)
-    monkeypatch.setattr(timing, "time_ours", lambda *_, n_steps: {"ms_per_step": 12.0, "peak_gpu_memory_mb": 4000})
+    monkeypatch.setattr(checks, "run_tests", lambda jobs, *selection: tests)
+    monkeypatch.setattr(
+        timing, "time_ours", lambda *_, n_steps: {"ms_per_step": ms_per_step, "peak_gpu_memory_mb": 4000}
+    )
     monkeypatch.setattr(timing, "time_nanogpt", lambda **_: {"ms_per_step": 16.0, "peak_gpu_memory_mb": 5000})
     monkeypatch.setattr(checks, "train_gpt", lambda seed, run_dir: curve(shift, 0.004, seed))
 
@@ -93,7 +101,7 @@ def test_the_findings_name_the_device_the_tests_the_speed_and_the_verdict(
     assert found["device"] == H100
     assert found["compute_capability"] == "9.0"
     assert found["versions"]["torch"] == torch.__version__
-    assert found["tests"]["passed"] == 5
+    assert found["tests"]["passed"] == found["compiled_tests"]["passed"] == 5
     assert [(row["what"], row["compiled"]) for row in found["speed"]] == [
         ("gpt", True), ("nanoGPT", True), ("gpt", False), ("nanoGPT", False)
     ]  # fmt: skip
@@ -112,9 +120,17 @@ def test_the_findings_name_the_device_the_tests_the_speed_and_the_verdict(
     assert printed.splitlines()[-1] == str(out)
 
 
-@pytest.mark.parametrize("options", [{"failed": 1}, {"shift": 0.1}])
-def test_a_failed_test_or_a_drift_ends_with_1(
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"failed": 1}, "test_a: assert 1 == 2"),
+        ({"shift": 0.1}, "DRIFT"),
+        ({"ms_per_step": 16.5}, "1.031 times as long as nanoGPT"),
+    ],
+)
+def test_a_failed_test_a_slow_step_or_a_drift_ends_with_1(
     options: dict[str, Any],
+    said: str,
     checks: ModuleType,
     timing: ModuleType,
     tmp_path: Path,
@@ -123,7 +139,7 @@ def test_a_failed_test_or_a_drift_ends_with_1(
 ) -> None:
     simulate(checks, timing, monkeypatch, **options)
     assert run(checks, monkeypatch, f"--out={tmp_path}/found.json", "--seeds", "1", "2", "3") == 1
-    assert ("test_a: assert 1 == 2" if "failed" in options else "DRIFT") in capsys.readouterr().out
+    assert said in capsys.readouterr().out
 
 
 def test_a_gpu_on_which_every_test_was_skipped_has_not_passed(checks: ModuleType) -> None:
@@ -168,7 +184,7 @@ def test_the_report_of_pytest_gives_each_outcome(checks: ModuleType, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_the_gpu_tests_are_run_and_skipped_without_a_gpu(checks: ModuleType) -> None:
-    found = checks.run_tests(0, "-m", "gpu", "tests/test_gpu.py", "-k", "pinned or names or generates and bigram")
+    found = checks.run_tests(0, "-m", "gpu", "-k", "pinned or names or generates and bigram")
     assert (found["passed"], found["failed"], found["skipped"]) == (0, 0, 2 + 4)
 
 

@@ -79,12 +79,19 @@ def test_a_run_records_and_logs_the_use_of_a_gpu(tmp_path: Path, monkeypatch: py
     result = run_on("Slow", tmp_path, monkeypatch)
     assert (result["device"], result["peak_gpu_memory_mb"]) == ("Slow", 123)
     flops = training_flops_per_token(build_rung("dropout"), 8)
+    (_, compiling), (_, four_steps), (_, two_steps) = points = logged(tmp_path / "run")
+    assert [step for step, _ in points] == [4, 8, 10]
+    assert result["mfu"] == pytest.approx(6 / (4 / four_steps + 2 / two_steps), rel=1e-2)
     # The vocabulary of the short text is smaller, which changes the head only.
     expected = flops * result["tokens_per_second"] / 1e9
-    assert result["mfu"] == pytest.approx(expected, rel=0.1)
-    points = logged(tmp_path / "run")
-    assert [step for step, _ in points] == [4, 8, 10]
-    assert all(value > 0 for _, value in points)
+    assert 10 / (4 / compiling + 4 / four_steps + 2 / two_steps) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_run_without_an_evaluation_in_between_reports_all_its_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run_on("Slow", tmp_path, monkeypatch, "trainer.val_check_interval=10")
+    assert logged(tmp_path / "run") == [(10, result["mfu"])]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ class ResultWriter(L.Callback):
     """Writes the curve, the best point and the training time; they are part of the checkpoint.
 
     On a GPU it also writes how well the training used it, and logs that as ``train/mfu`` for the steps since the last
-    evaluation.
+    evaluation. What it writes leaves out the steps before the first evaluation, in which ``torch.compile`` compiles, if
+    there are others.
 
     Args:
         run: whose result it writes.
@@ -32,10 +33,12 @@ class ResultWriter(L.Callback):
         self.train_seconds = 0.0
         self._segment_start = 0.0
         self._segment_step = 0  # at that time
+        self._segments: list[tuple[int, float]] = []  # tokens and seconds between evaluations, since the last start
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for key in gpu_use.KEYS:  # of the device that it was started on
             self.run.result.pop(key, None)
+        self._segments = []
         self._start_segment(trainer)
 
     def _start_segment(self, trainer: L.Trainer) -> None:
@@ -48,17 +51,16 @@ class ResultWriter(L.Callback):
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             seconds = time.perf_counter() - self._segment_start
             self.train_seconds += seconds
-            self._log_utilization(trainer, seconds)
+            self._segments.append(((trainer.global_step - self._segment_step) * self.tokens_per_step, seconds))
+            use = self._gpu_use(trainer, self._segments[-1:])
+            if "mfu" in use:
+                for logger in trainer.loggers:
+                    logger.log_metrics({"train/mfu": use["mfu"]}, step=trainer.global_step)
 
-    def _log_utilization(self, trainer: L.Trainer, seconds: float) -> None:
-        tokens = (trainer.global_step - self._segment_step) * self.tokens_per_step
-        use = self._gpu_use(trainer, tokens / seconds)
-        if "mfu" in use:
-            for logger in trainer.loggers:
-                logger.log_metrics({"train/mfu": use["mfu"]}, step=trainer.global_step)
-
-    def _gpu_use(self, trainer: L.Trainer, tokens_per_second: float | None) -> dict[str, Any]:
-        return gpu_use.gpu_use(trainer, flops_per_token=self.flops_per_token, tokens_per_second=tokens_per_second)
+    def _gpu_use(self, trainer: L.Trainer, segments: list[tuple[int, float]]) -> dict[str, Any]:
+        tokens, seconds = (sum(each) for each in zip(*segments, strict=True)) if segments else (0, 0.0)
+        speed = tokens / seconds if seconds else None
+        return gpu_use.gpu_use(trainer, flops_per_token=self.flops_per_token, tokens_per_second=speed)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking:
@@ -68,7 +70,7 @@ class ResultWriter(L.Callback):
         metrics = {name.replace("/", "_"): value for name, value in pl_module.val_metrics.items()}
         self.curve.append({"step": trainer.global_step, **metrics})
         summary = self._summary() | _overfit(trainer)
-        self.run.write(**summary, **self._gpu_use(trainer, summary["tokens_per_second"]))
+        self.run.write(**summary, **self._gpu_use(trainer, self._segments[1:] or self._segments))
         self._start_segment(trainer)
 
     def _summary(self) -> dict[str, Any]:
