@@ -2,12 +2,16 @@
 
 import io
 import os
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from gptladder.data import text as text_module
 from gptladder.data.text import (
@@ -15,7 +19,6 @@ from gptladder.data.text import (
     TextFile,
     open_corpus,
     read_text,
-    sha256,
     tiny_shakespeare,
     tiny_shakespeare_corpus,
 )
@@ -26,7 +29,7 @@ def test_tiny_shakespeare_is_the_published_file() -> None:
     text = tiny_shakespeare()
     assert len(text) == 1_115_394
     assert len(set(text)) == 65
-    assert sha256(text) == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    assert sha256(text.encode()).hexdigest() == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
 @pytest.mark.parametrize("text", ["a\r\nb\r\n", "a\rb\n", "\ufeffa", "a\0b", "\u2028\x85", "𝄞é"])
@@ -67,7 +70,15 @@ def test_files_matching_a_pattern_are_joined_in_path_order(tmp_path: Path) -> No
         (tmp_path / name).write_text(content)
     assert read_text(tmp_path / "*.txt") == "oné\ntwo"
     assert read_text(tmp_path / "**/*.txt") == "oné\ntwothree"
-    assert open_corpus(tmp_path / "*.txt").sha256 == sha256("oné\ntwo")
+    assert open_corpus(tmp_path / "*.txt").sha256 == sha256("oné\ntwo".encode()).hexdigest()
+
+
+@pytest.mark.parametrize("kind", [list, tuple, OmegaConf.create])
+def test_a_list_of_files_is_read_in_its_order(kind: Callable[[list[str]], Any], tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("b.txt", "a.txt")]
+    for path, content in zip(paths, ("one", "two"), strict=True):
+        Path(path).write_text(content)
+    assert read_text(kind(paths)) == "onetwo"
 
 
 def test_an_existing_file_wins_over_a_pattern(tmp_path: Path) -> None:
@@ -94,7 +105,7 @@ def test_a_corpus_read_in_chunks_equals_the_text(text: str, size: int, fraction:
         patch.setattr(text_module, "READ_SIZE", size)
         corpus = Corpus.from_files([TextFile("text", lambda: io.BytesIO(text.encode()))])
         train, val = corpus.split(fraction)
-        assert (len(corpus), corpus.sha256) == (len(text), sha256(text))
+        assert (len(corpus), corpus.sha256) == (len(text), sha256(text.encode()).hexdigest())
         assert ("".join(corpus), "".join(train) + "".join(val)) == (text, text)
         assert "".join(train) == text[: int(fraction * len(text))]
 

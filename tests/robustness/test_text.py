@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from gptladder.cli.config_errors import error_message
 from gptladder.data.datamodule import TextDataModule
-from gptladder.data.text import read_text, sha256
+from gptladder.data.text import read_text
 from gptladder.data.tokenizer import MAX_VOCAB_SIZE, CharTokenizer
 from gptladder.runs.checkpoint import load_trained
 from gptladder.system.errors import UserError
@@ -102,7 +103,7 @@ def test_an_unusual_text_is_used_unchanged(kind: str, tmp_path: Path, tried: Cal
     path.write_bytes(text.encode())
     result = trained(tmp_path / "run", *training_arguments(path))
     assert result["status"] == "finished"
-    assert result["corpus_sha256"] == sha256(text)
+    assert result["corpus_sha256"] == sha256(text.encode()).hexdigest()
     tokenizer = load_trained(tmp_path / "run/checkpoints/last.ckpt").tokenizer
     assert tokenizer.vocabulary == "".join(sorted(set(text)))
     assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -54,6 +54,20 @@ def test_the_same_command_again_trains_no_finished_job(mixed: Path) -> None:
 
 
 @pytest.mark.xdist_group("sweep")
+def test_a_finished_job_of_several_texts_is_not_trained_again(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("To be, or not to be. " * 20)
+    words = ("-m", "seed=1", "data=text", "data.path=[a.txt,b.txt]", *SHORT, "logger=none")
+    written = []
+    for _ in range(2):
+        done = command("train.py", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        written += [path.stat().st_mtime_ns for path in tmp_path.glob("outputs/*/*/checkpoints/last.ckpt")]
+    assert len(written) == 2
+    assert len(set(written)) == 1
+
+
+@pytest.mark.xdist_group("sweep")
 def test_an_experiment_sweeps_without_m_and_its_lists_can_be_overridden(tmp_path: Path) -> None:
     done = command("train.py", "experiment=ladder", "model=bigram,average", "seed=1,2", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -150,7 +150,7 @@ def open_corpus(path: TextPath, *, key: str = "data.path") -> Corpus:
         UserError: a file, named as the value of ``key``, is missing, unreadable, a directory or a device, or not UTF-8
             (with the byte offset); a pattern matches no file; the corpus is empty.
     """
-    paths = path if isinstance(path, list | tuple) else [path]
+    paths = path if isinstance(path, Sequence) and not isinstance(path, str) else [path]
     names = [name for each in paths for name in _expand_pattern(str(each), key)]  # YAML reads 2026 as a number
     corpus = Corpus.from_files([_open_file(name, key) for name in names])
     if not len(corpus):
@@ -161,11 +161,6 @@ def open_corpus(path: TextPath, *, key: str = "data.path") -> Corpus:
 def read_text(path: TextPath, *, key: str = "data.path") -> str:
     """Read what ``open_corpus`` opens as one string."""
     return "".join(open_corpus(path, key=key))
-
-
-def sha256(text: str) -> str:
-    """Compute the SHA-256 of a text's UTF-8 bytes."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _expand_pattern(path: str, key: str) -> list[str]:

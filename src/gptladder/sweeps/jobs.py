@@ -11,7 +11,7 @@ from typing import Any, cast
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
-from gptladder.data.text import read_text, sha256
+from gptladder.data.text import open_corpus
 from gptladder.runs.config_types import check_config
 from gptladder.runs.configs import load_config, recorded_choices
 from gptladder.runs.identity import diff_identity
@@ -90,7 +90,7 @@ class Job:
         path = self.config.data.path
         changes = diff_identity(
             _metadata(recorded, recorded_choices(self.directory), corpus_sha256),
-            _metadata(current, self.choices, corpus_sha256 if path is None else sha256(read_text(path))),
+            _metadata(current, self.choices, corpus_sha256 if path is None else open_corpus(path).sha256),
         )
         if (result["model"], result["seed"]) != (self.rung, self.seed):
             changes.append(f"its result is of {result['model']}, seed {result['seed']}")
