@@ -2,8 +2,10 @@
 
 import math
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import pytest
@@ -17,7 +19,7 @@ from gptladder.runs.checkpoint import load_trained, validation_tokens
 from gptladder.training.build import build_datamodule, build_module
 from gptladder.training.lightning_module import LanguageModel
 from gptladder.training.observers import STEP_HOOKS
-from gptladder.training.schedulers import cosine
+from gptladder.training.schedulers import cosine, linear
 from helpers.configs import composed, trained
 
 FEW = ["trainer.max_steps=7", "trainer.val_check_interval=3", "~callbacks.samples", "~callbacks.attention_maps"]
@@ -164,6 +166,20 @@ def test_the_cosine_schedule_warms_up_and_decays_to_its_minimum() -> None:
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("schedule", [cosine, linear])
+@pytest.mark.parametrize("warmup_steps", [0, 4])
+def test_every_parameter_group_decays_to_its_own_minimum(schedule: Callable[..., Any], warmup_steps: int) -> None:
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.02, 0.001)]
+    optimizer = torch.optim.SGD(groups)
+    scheduler = schedule(optimizer, max_steps=20, warmup_steps=warmup_steps, min_lr_ratio=0.1)
+    for _ in range(20):
+        large, small = (group["lr"] for group in optimizer.param_groups)
+        assert large == pytest.approx(20 * small)
+        optimizer.step()
+        scheduler.step()
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.002, 0.0001])
 
 
 def test_a_scheduled_run_logs_the_learning_rate_of_each_step(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, LRScheduler, SequentialLR
 
@@ -9,7 +10,7 @@ from gptladder.system.errors import UserError
 
 
 def cosine(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, min_lr_ratio: float) -> LRScheduler:
-    """Linear warmup, then cosine decay to ``min_lr_ratio`` of the peak.
+    """Linear warmup, then cosine decay to ``min_lr_ratio`` of the peak, for each parameter group.
 
     Args:
         max_steps: where the decay ends.
@@ -19,12 +20,26 @@ def cosine(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, min_lr_ra
     Loshchilov & Hutter 2016, with a warmup.
     """
     _check_warmup(warmup_steps, max_steps)
-    peak = optimizer.param_groups[0]["lr"]
-    decay = CosineAnnealingLR(optimizer, max_steps - warmup_steps, eta_min=min_lr_ratio * peak)
+    decay = _CosineDecay(optimizer, n_steps=max_steps - warmup_steps, min_lr_ratio=min_lr_ratio)
     if not warmup_steps:
         return decay
     warmup = LinearLR(optimizer, start_factor=1 / (warmup_steps + 1), total_iters=warmup_steps)
     return SequentialLR(optimizer, [warmup, decay], milestones=[warmup_steps])
+
+
+class _CosineDecay(CosineAnnealingLR):
+    """PyTorch's cosine decay with a minimum for each parameter group instead of one for all."""
+
+    def __init__(self, optimizer: Optimizer, *, n_steps: int, min_lr_ratio: float) -> None:
+        self.min_lr_ratio = min_lr_ratio
+        super().__init__(optimizer, n_steps)
+
+    def get_lr(self) -> list[float | Tensor]:
+        rates = []
+        for i, peak in enumerate(self.base_lrs):
+            self.eta_min = self.min_lr_ratio * float(peak)
+            rates.append(super().get_lr()[i])
+        return rates
 
 
 def linear(optimizer: Optimizer, *, max_steps: int, warmup_steps: int, min_lr_ratio: float) -> LRScheduler:
