@@ -418,3 +418,17 @@ def test_a_compiled_module_computes_the_same(text: Path) -> None:
     module = LanguageModel(GPT(n_layer=1)).eval()
     idx = torch.randint(65, (2, 8))
     assert torch.allclose(torch.compile(module)(idx), module(idx), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_loaders", "names"),
+    [(1, {"val/loss"}), (2, {"val/loss/dataloader_idx_0", "val/loss/dataloader_idx_1"})],
+)
+def test_validation_loaders_of_a_user_have_the_names_of_lightning(text: Path, n_loaders: int, names: set[str]) -> None:
+    data = TextDataModule(path=str(text))
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    loaders = [data.test_dataloader()] * n_loaders
+    trainer.validate(LanguageModel(Bigram()), loaders if n_loaders > 1 else loaders[0], verbose=False)
+    assert trainer.logged_metrics.keys() - {"step"} == names
+    trainer.validate(LanguageModel(Bigram()), datamodule=data, verbose=False)
+    assert trainer.logged_metrics.keys() - {"step"} == {"train/estimate", "val/estimate", "val/loss"}

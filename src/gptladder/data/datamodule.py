@@ -30,6 +30,7 @@ from gptladder.data.windows import Batch
 from gptladder.system.errors import UserError
 
 STREAMS = ("published", "independent", "shuffled")
+VAL_METRICS = ("train/estimate", "val/estimate", "val/loss")
 
 
 class TextDataModule(L.LightningDataModule):
@@ -59,6 +60,8 @@ class TextDataModule(L.LightningDataModule):
     Raises:
         UserError: the text cannot be read, or a split is shorter than a window.
     """
+
+    val_metrics = VAL_METRICS  # what a `LanguageModel` calls the loss on each validation loader
 
     def __init__(
         self,

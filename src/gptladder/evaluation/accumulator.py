@@ -15,15 +15,16 @@ class LossAccumulator:
 
     def add(self, loss: Tensor, n_tokens: int) -> None:
         """Add the mean loss of a batch, a scalar, and the number of tokens it is the mean of."""
-        # On the CPU not as a tensor: small ones that stay among the large ones of each batch keep the allocator from
-        # using that memory again, half a gigabyte with 1,024 tokens. On a GPU a number would have to be awaited.
+        # On a CPU a number: small tensors that outlive their batch fragment the allocator's memory, by half a gigabyte
+        # with a vocabulary of 1,024. On a GPU the tensor: to read its value is to wait for it.
         self._losses.append(loss.item() if loss.device.type == "cpu" else loss)
         self._n_tokens.append(n_tokens)
 
     def compute(self) -> Tensor:
-        """The sum of losses times tokens, and of tokens, ``(2,)`` in float64; processes can add theirs."""
+        """The sum of losses times tokens, and of tokens, ``(2,)`` in float64 on the CPU; processes can add theirs."""
         if not self._losses:  # of a small split another process may have every batch
             return torch.zeros(2, dtype=torch.float64)
-        losses = torch.stack([torch.as_tensor(loss, dtype=torch.float64) for loss in self._losses])
-        n_tokens = torch.tensor(self._n_tokens, dtype=torch.float64, device=losses.device)
+        # On the CPU, because Apple's GPUs have no float64.
+        losses = torch.tensor([float(loss) for loss in self._losses], dtype=torch.float64)
+        n_tokens = torch.tensor(self._n_tokens, dtype=torch.float64)
         return torch.stack([losses @ n_tokens, n_tokens.sum()])

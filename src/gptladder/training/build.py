@@ -74,13 +74,12 @@ def build_module(cfg: DictConfig, data: TextDataModule) -> LanguageModel:
     if initial is not None:
         initial.load_into(net)
         config["init_from"] = {"run": initial.name, "sha256": initial.sha256}
-    optimizer, scheduler = construct(cfg.optimizer), construct(cfg.scheduler) or None
-    try:  # a trial: Lightning builds them when the run has started, too late for a user error
-        trial = optimizer(net.named_parameters())
-        if scheduler is not None:
-            scheduler(trial, max_steps=cfg.trainer.max_steps)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer and scheduler: {error}: change it, or remove it") from error
+    optimizer = _construct_factory(cfg, "optimizer", example="adamw")
+    scheduler = _construct_factory(cfg, "scheduler", example="linear") if cfg.scheduler else None
+    # A trial: Lightning builds them when the run has started, too late for a user error.
+    trial = _try_out("optimizer", optimizer, net.named_parameters())
+    if scheduler is not None:
+        _try_out("scheduler", scheduler, trial, max_steps=cfg.trainer.max_steps)
     metadata = {
         "config": config,
         "net": describe_net(net),
@@ -88,6 +87,21 @@ def build_module(cfg: DictConfig, data: TextDataModule) -> LanguageModel:
         "corpus_sha256": data.corpus_sha256,
     }
     return LanguageModel(net, optimizer=optimizer, scheduler=scheduler, metadata=metadata)
+
+
+def _construct_factory(cfg: DictConfig, key: str, *, example: str) -> Any:
+    """What builds the optimizer, or the schedule, of a config."""
+    if "_target_" not in (cfg[key] or {}):
+        given = f" but has {', '.join(map(str, cfg[key]))}" if cfg[key] else ""
+        raise UserError(f"{key} has no _target_{given}: choose one, as in {key}={example}")
+    return construct(cfg[key])
+
+
+def _try_out(key: str, build: Any, *arguments: Any, **options: Any) -> Any:
+    try:
+        return build(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{key}: {error}: change it, or remove it") from error
 
 
 def build_trainer(

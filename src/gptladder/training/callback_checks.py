@@ -20,9 +20,10 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from gptladder.data.datamodule import VAL_METRICS
 from gptladder.system.errors import UserError, suggest
 from gptladder.training.callbacks.lr_finder import LRFinder
-from gptladder.training.lightning_module import TRAIN_METRICS, VAL_METRICS
+from gptladder.training.lightning_module import TRAIN_METRICS
 
 NEED_LOGGER = (LearningRateMonitor, DeviceStatsMonitor, ThroughputMonitor)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as L
@@ -19,8 +19,6 @@ from gptladder.evaluation.accumulator import LossAccumulator
 from gptladder.model.gpt import build_net, describe_net
 from gptladder.model.loss import next_token_loss
 
-# The metric of each validation loader of ``TextDataModule``; a single loader gives the last one.
-VAL_METRICS = ("train/estimate", "val/estimate", "val/loss")
 TRAIN_METRICS = ("train/loss", "train/lr", "train/tokens")
 
 NONFINITE_HINT = "lower optimizer.lr, or set trainer.gradient_clip_val=1; earlier checkpoints are intact"
@@ -77,17 +75,24 @@ class LanguageModel(L.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
+        self.val_losses = {name: LossAccumulator() for name in self._val_names()}
+
+    def _val_names(self) -> Sequence[str]:
+        """The metric of each validation loader: as the data module names them, or as Lightning numbers them."""
         loaders: Any = self.trainer.val_dataloaders
         n_loaders = len(loaders) if isinstance(loaders, list) else 1
-        self.val_losses = {name: LossAccumulator() for name in VAL_METRICS[-n_loaders:]}
+        data = getattr(self.trainer, "datamodule", None)
+        names: Sequence[str] = getattr(data, "val_metrics", ("val/loss",))
+        return names if len(names) == n_loaders else [f"val/loss/dataloader_idx_{i}" for i in range(n_loaders)]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         x, y = batch
         list(self.val_losses.values())[dataloader_idx].add(next_token_loss(self.net(x), y), y.numel())
 
     def on_validation_epoch_end(self) -> None:
-        sums = torch.stack([losses.compute().to(self.device) for losses in self.val_losses.values()])
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        sums = torch.stack([losses.compute() for losses in self.val_losses.values()])
+        if self.trainer.world_size > 1:
+            sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
         means = (sums[:, 0] / sums[:, 1]).tolist()
         self.val_metrics = dict(zip(self.val_losses, means, strict=True))
         for name, value in self.val_metrics.items():
@@ -141,12 +146,12 @@ class LanguageModel(L.LightningModule):
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def _log_at(self, step: int, values: Mapping[str, float | Tensor]) -> None:
-        exact = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in values.items()}
+        exact = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in values.items()}
         if self.trainer.state.fn != "fit":  # Lightning takes the value of "step" for the step of a point
-            self.log_dict({**exact, "step": torch.tensor(float(step))})
+            self.log_dict({**exact, "step": torch.tensor(float(step))}, add_dataloader_idx=False)
             return
         # In a training, where it counts one step less by default, "step" would get into the names of checkpoints.
-        self.log_dict(exact, logger=False)
+        self.log_dict(exact, logger=False, add_dataloader_idx=False)
         if not self.trainer.sanity_checking:
             for logger in self.loggers:
                 logger.log_metrics({name: float(value) for name, value in exact.items()}, step=step)
