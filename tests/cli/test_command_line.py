@@ -409,3 +409,16 @@ def test_a_finished_job_with_a_damaged_record_is_one_line(damage: str, tmp_path:
     assert again.returncode == 2
     (line,) = again.stderr.splitlines()
     assert "fresh=true" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["experiment=speedrun", "optimizer.lr=0.05,0.06"], "speedrun-lr"),
+        (["model=layernorm", "optimizer.lr=1,2"], "layernorm-lr"),
+        (["seed=1,2"], "bigram-seed"),
+        (["model=bigram,average", "seed=1,2"], "model"),
+    ],
+)
+def test_an_unnamed_sweep_is_named_after_its_rung_and_what_it_sweeps(words: list[str], name: str) -> None:
+    assert f"sweep={name}" in CommandLine(["-m", *words], CONF).sweep_arguments()

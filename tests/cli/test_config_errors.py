@@ -10,6 +10,7 @@ from hydra.errors import MissingConfigException
 from gptladder.cli.command_line import CommandLine
 from gptladder.cli.config_errors import check_renamed, error_message
 from gptladder.cli.run_directory import reserve_run_dir
+from gptladder.cli.script import run_script
 from gptladder.runs.old_records import RENAMED_VALUES
 from gptladder.system.errors import UserError
 from helpers.configs import CONF, trained
@@ -220,4 +221,31 @@ def test_other_errors_keep_their_traceback(error: Exception) -> None:
 
 def test_a_missing_launcher_names_its_extra() -> None:
     error = MissingConfigException("absent", missing_cfg_file="hydra/launcher/ray", options=["basic", "joblib"])
-    assert "pip install -e '.[slurm]' or '.[ray]'" in str(error_message(error, CONF))
+    assert "hydra/launcher=ray is not installed: pip install -e '.[ray]'" in str(error_message(error, CONF))
+
+
+@pytest.mark.parametrize(
+    ("code", "path", "said"),
+    [
+        (errno.ENOSPC, None, "error: no space left on device"),
+        (errno.ENOENT, "a/b", "error: a/b: No such file or directory: check the path"),
+    ],
+)
+def test_a_script_has_a_remedy_for_a_full_disk_and_for_a_path(
+    code: int, path: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise OSError(code, os.strerror(code), path)
+
+    with pytest.raises(SystemExit) as end:
+        run_script(fail)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_another_fault_of_the_system_keeps_its_traceback() -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match="Input/output"):
+        run_script(fail)

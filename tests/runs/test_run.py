@@ -1,10 +1,13 @@
 """The result of a run: its contract, and what a failed or killed run leaves."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from gptladder.runs import environment as environment_module
+from gptladder.runs.environment import environment
 from gptladder.runs.run import Run
 from gptladder.system.errors import UserError
 from gptladder.system.files import atomic_write, remove_stale_files
@@ -78,3 +81,13 @@ def test_partial_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_text("complete")
     remove_stale_files(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_the_commit_of_another_project_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "another project"], check=True)
+    installed = tmp_path / "lib" / "site-packages" / "gptladder" / "runs" / "environment.py"
+    installed.parent.mkdir(parents=True)
+    monkeypatch.setattr(environment_module, "__file__", str(installed))
+    assert environment()["git"] is None

@@ -105,10 +105,10 @@ def test_the_latest_run_is_the_one_written_last(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="there is no run with a checkpoint below outputs/"):
         run_dir("latest")
-    for age, name in ((30, "bigram/a"), (10, "sweep/b"), (20, "bigram/c")):
+    for age, name in ((30, "bigram/a"), (10, "sweep/b"), (20, "bigram/c"), (5, "first")):
         checkpoint = tmp_path / "outputs" / name / "checkpoints" / "last.ckpt"
         checkpoint.parent.mkdir(parents=True)
         checkpoint.touch()
         os.utime(checkpoint, (1000 - age, 1000 - age))
-    assert run_dir("latest") == Path("outputs/sweep/b")
+    assert run_dir("latest") == Path("outputs/first")
     assert run_dir("x/y") == Path("x/y")

@@ -174,7 +174,8 @@ class CommandLine:
             return []
         keys = [key.rpartition(".")[2] for key in swept if key != "seed"] or ["seed"]
         if "model" not in swept:
-            keys.insert(0, next((str(each.value()) for each in self._parsed if each.key_or_group == "model"), "bigram"))
+            models = [each.value() for each in self._parsed if each.key_or_group == "model"]
+            keys.insert(0, str(models[0] if models else self._decisive_config.rung))
         return [f"sweep={'-'.join(keys)}"]
 
     def _job_overrides(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
 import re
 import shlex
@@ -24,22 +23,14 @@ from gptladder.runs.config_types import config_values
 from gptladder.runs.configs import sorted_by_inheritance
 from gptladder.runs.naming import quote_override
 from gptladder.runs.old_records import RENAMED_KEYS, RENAMED_VALUES
-from gptladder.system.errors import UserError, first_line, suggest
+from gptladder.system.commands import install_command
+from gptladder.system.errors import DISK_FULL, NOT_WRITABLE, UserError, first_line, os_error_message, suggest
 
-# Groups of Hydra's plugins, and how to install them.
-EXTRAS = {
-    "hydra/launcher": "pip install -e '.[slurm]' or '.[ray]' installs it, launcher=joblib needs nothing more",
-    "hydra/sweeper": "pip install -e '.[search]' installs it",
-}
+# How the names of the choices of Hydra's plugins begin, and the extras that install them.
+EXTRAS = {"submitit": "slurm", "ray": "ray", "optuna": "search"}
 
 # Names that others give to our choices.
 OTHER_NAMES = {("hardware", "cuda"): "gpu", ("hardware", "metal"): "mps", ("optimizer", "adam"): "adamw"}
-
-# What a full disk, or a quota, raises.
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-# What a directory that is read-only, or no directory, raises.
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 # By what Hydra says of an override: what we say of the key that it names.
@@ -81,13 +72,8 @@ def _link_message(link: BaseException, error: BaseException, conf: Path) -> str 
     match link:
         case UserError():
             return str(link)
-        case OSError() if link.errno in DISK_FULL:
-            return (
-                f"no space left on device ({first_line(link)}): "
-                "free some space, then resume with resume=DIR; no data was lost"
-            )
-        case OSError() if link is error and link.errno in NOT_WRITABLE and link.filename:
-            return f"{link.filename}: {link.strerror}: check the path and its permissions, or choose another directory"
+        case OSError() if link.errno in DISK_FULL or (link is error and link.errno in NOT_WRITABLE):
+            return os_error_message(link)
         case MissingConfigException(options=[*options]):
             return _unknown_choice(link, options)
         case MissingConfigException(missing_cfg_file=str(file)) if "/" in file:
@@ -129,8 +115,9 @@ def _invalid_override(override: str, conf: Path) -> str:
 
 def _unknown_choice(error: MissingConfigException, choices: list[str]) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
-    if group in EXTRAS:
-        return f"{group}={choice} is not installed: {EXTRAS[group]}"
+    extra = next((extra for plugin, extra in EXTRAS.items() if choice.startswith(plugin)), None)
+    if extra is not None and group in ("hydra/launcher", "hydra/sweeper"):
+        return f"{group}={choice} is not installed: {install_command(extra)} installs it"
     if (group, choice) in OTHER_NAMES:
         return f"{group}={choice} does not exist: did you mean {OTHER_NAMES[group, choice]}?"
     return f"{group}={choice} does not exist: {suggest(choice, choices)}"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from gptladder.system.errors import UserError, printable
+from gptladder.system.errors import UserError, os_error_message, printable
 
 FAILED, USER_ERROR = 1, 2
 
@@ -32,7 +32,7 @@ def run_dir(name: str) -> Path:
     """The run directory that an argument names; ``latest`` is the one below outputs/ that was written last."""
     if name != "latest":
         return Path(name)
-    checkpoints = Path("outputs").glob("*/*/checkpoints/last.ckpt")
+    checkpoints = Path("outputs").glob("**/checkpoints/last.ckpt")
     latest = max(checkpoints, key=lambda path: path.stat().st_mtime, default=None)
     if latest is None:
         raise UserError("--run latest: there is no run with a checkpoint below outputs/: name a run directory")
@@ -59,9 +59,10 @@ def run_script(body: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(FAILED) from None
     except OSError as error:
-        print(
-            f"error: {error.filename}: {error.strerror}: check the path, its permissions and the disk", file=sys.stderr
-        )
+        message = os_error_message(error)
+        if message is None:
+            raise
+        print(f"error: {printable(message)}", file=sys.stderr)
         raise SystemExit(USER_ERROR) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None

@@ -15,6 +15,7 @@ from gptladder.data.byte_alphabet import N_BYTES, read_bytes
 from gptladder.data.distinct_words import DistinctWords
 from gptladder.data.text import Corpus
 from gptladder.data.tokenizer import Tokenizer, check_unicode, smallest_int_dtype
+from gptladder.system.commands import install_command
 from gptladder.system.errors import UserError
 
 try:
@@ -23,7 +24,7 @@ try:
     from tokenizers.pre_tokenizers import ByteLevel
     from tokenizers.trainers import BpeTrainer
 except ModuleNotFoundError:
-    raise UserError("tokenizer=bpe needs Hugging Face's tokenizers: pip install -e '.[bpe]' brings it") from None
+    raise UserError(f"tokenizer=bpe needs Hugging Face's tokenizers: {install_command('bpe')} installs it") from None
 
 # Up to this number of characters a text is encoded as a whole.
 SHORT_TEXT = 2**14

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from gptladder.data.text import Corpus
 from gptladder.data.tokenizer import Tokenizer, check_unicode, smallest_int_dtype
+from gptladder.system.commands import install_command
 from gptladder.system.errors import UserError
 
 try:
     import tiktoken
 except ModuleNotFoundError:
-    raise UserError("tokenizer=gpt2 needs tiktoken: pip install -e '.[gpt2]' brings it") from None
+    raise UserError(f"tokenizer=gpt2 needs tiktoken: {install_command('gpt2')} installs it") from None
 
 NAME = "gpt2"
 DOWNLOAD_HINT = (

@@ -36,13 +36,19 @@ def environment() -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any] | None:
-    """The commit of the code, and whether the working tree differs from it; ``None`` outside a checkout."""
+    """The commit of the code, and whether the working tree differs from it; ``None`` outside a checkout.
+
+    An installed package may lie within the repository of another project, whose commit would say nothing.
+    """
+    root = Path(__file__).parents[3]
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *words]
+        command = ["git", "-C", str(root), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")) != root.resolve():
+            return None
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None

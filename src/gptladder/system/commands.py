@@ -35,6 +35,12 @@ def resume_command(path: Path) -> str:
     return f"gptladder.train(resume={str(path)!r})" if is_called_from_python() else train_command(f"resume={path}")
 
 
+def install_command(*extras: str) -> str:
+    """What installs optional dependencies: ``pip install -e '.[bpe]'`` in a checkout."""
+    words = ("-e", f"'.[{','.join(extras)}]'") if is_checkout() else (f"'{PROGRAM}[{','.join(extras)}]'",)
+    return " ".join(["pip install", *words])
+
+
 @contextmanager
 def in_python() -> Iterator[None]:
     """The body was called from Python: what it tells the user to do next is a call too."""

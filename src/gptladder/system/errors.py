@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+# What a full disk, or a quota, raises.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# What a directory that is read-only, or no directory, raises.
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 # How alike a suggestion must be, from 0 to 1.
 MIN_CLOSENESS = 0.6
@@ -30,6 +37,18 @@ def find_user_error(error: BaseException | None) -> UserError | None:
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def os_error_message(error: OSError) -> str | None:
+    """One sentence with the remedy for a full disk or a path that cannot be used; ``None`` for any other error."""
+    if error.errno in DISK_FULL:
+        return (
+            f"no space left on device ({first_line(error)}): free some space and try again; a run goes on with "
+            "resume=DIR, and no data was lost"
+        )
+    if error.filename:
+        return f"{error.filename}: {error.strerror}: check the path and its permissions, or choose another path"
+    return None
 
 
 def first_line(error: BaseException) -> str:

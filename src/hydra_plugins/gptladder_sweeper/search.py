@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from gptladder.runs.naming import LAUNCH_KEYS, VARYING, job_label, key_of
 from gptladder.runs.run import ENDED, Run
 from gptladder.sweeps.jobs import Job, raise_if_all_invalid, unfinished
+from gptladder.system.commands import install_command
 from gptladder.system.errors import SweepError, UserError
 from gptladder.system.files import atomic_write
 
@@ -84,7 +85,7 @@ class SearchSweeper(LadderSweeper):
         try:
             from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
         except ModuleNotFoundError:
-            raise UserError("a search needs Optuna: pip install -e '.[search]' brings it") from None
+            raise UserError(f"a search needs Optuna: {install_command('search')} installs it") from None
         space, fixed = create_params_from_overrides([*self._parse_config(), *arguments])
         space = {key: distribution for key, distribution in space.items() if key not in fixed}
         if not space:
