@@ -75,7 +75,7 @@ def test_a_directory_may_have_any_name(name: str, tmp_path: Path) -> None:
 def test_only_a_run_directory_can_be_resumed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"resume={name} is not a run directory"):
-        check_resumable(name, others=[], conf=CONF)
+        check_resumable(name, refused=[], conf=CONF)
 
 
 def test_a_resumed_run_uses_its_original_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_a_resumed_run_uses_its_original_working_directory(tmp_path: Path, monke
     (run / ".hydra" / "config.yaml").write_text("seed: 1\n")
     (run / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": {"runtime": {"cwd": str(started)}}}))
     monkeypatch.chdir(elsewhere)
-    resume_arguments(check_resumable("../run", others=[], conf=CONF))
+    resume_arguments(check_resumable("../run", refused=[], conf=CONF))
     assert Path.cwd() == started
 
 

@@ -33,7 +33,7 @@ EXTRAS = {"submitit": "slurm", "ray": "ray", "optuna": "search"}
 OTHER_NAMES = {("hardware", "cuda"): "gpu", ("hardware", "metal"): "mps", ("optimizer", "adam"): "adamw"}
 
 
-# By what Hydra says of an override: what we say of the key that it names.
+# Hydra's error, as a pattern whose group is the key, and our message about that key.
 COMPOSITION_MESSAGES = {
     r"Could not delete from config\. '([^']+)'": "~{0} cannot be removed: set it to null, or leave the override out",
     r"Multiple values for ([\w/]+)\.": "{0} has a choice already: write {0}=CHOICE without the +",

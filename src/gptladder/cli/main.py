@@ -95,28 +95,39 @@ def check_started_once() -> None:
 @contextmanager
 def run_directory(arguments: list[str], conf: Path) -> Iterator[list[str]]:
     """The arguments with a directory for this run alone; after an error before the run began, it is removed again."""
+    resumed = [argument for argument in arguments if argument.lstrip("+~").startswith("resume=")]
+    with _resumed_run(resumed[0], arguments, conf) if resumed else _new_run(arguments, conf) as complete:
+        yield complete
+
+
+@contextmanager
+def _resumed_run(resume: str, arguments: list[str], conf: Path) -> Iterator[list[str]]:
+    from gptladder.cli.resume import check_extension, check_resumable, resume_arguments, split_config_dir
+
+    config_dir, words = split_config_dir(arguments)
+    extension = [word for word in words if word.startswith("trainer.max_steps=")][:1]
+    refused = [word for word in words if word not in (resume, *extension)]
+    if not resume.startswith("resume="):
+        raise UserError(f"{resume}: write {resume.lstrip('+~')}")
+    directory = resume.removeprefix("resume=").strip("'\"")
+    path = check_resumable(directory, refused=refused, conf=conf, config_dir=config_dir)
+    if extension:
+        check_extension(extension[0], path)
+    elif Run(path).finished:
+        print(f"{path} is already finished; trainer.max_steps=N with more steps trains it for longer")
+        raise SystemExit
+    with report_stop() as started:
+        started.append(path)
+        yield resume_arguments(path, *extension)
+
+
+@contextmanager
+def _new_run(arguments: list[str], conf: Path) -> Iterator[list[str]]:
+    """A run, a sweep, or the arguments of a command that only shows something."""
     from gptladder.cli.command_line import CommandLine
     from gptladder.cli.config_errors import check_renamed
-    from gptladder.cli.resume import check_longer, check_resumable, resume_arguments, split_config_dir
     from gptladder.cli.run_directory import reserve_run_dir
 
-    resumed = [argument for argument in arguments if argument.lstrip("+~").startswith("resume=")]
-    if resumed:
-        own, words = split_config_dir(arguments)
-        longer = [word for word in words if word.startswith("trainer.max_steps=")]
-        others = [word for word in words if word not in (*resumed[:1], *longer[:1])]
-        if not resumed[0].startswith("resume="):
-            raise UserError(f"{resumed[0]}: write {resumed[0].lstrip('+~')}")
-        path = check_resumable(resumed[0].removeprefix("resume=").strip("'\""), others=others, conf=conf, own=own)
-        if longer:
-            check_longer(longer[0], path)
-        if Run(path).finished and not longer:
-            print(f"{path} is already finished; trainer.max_steps=N with more steps trains it for longer")
-            raise SystemExit
-        with report_stop() as started:
-            started.append(path)
-            yield resume_arguments(path, *longer)
-        return
     line = CommandLine(arguments, conf)
     check_renamed(line.overrides)
     if line.shows_only:

@@ -47,33 +47,33 @@ def split_config_dir(arguments: list[str]) -> tuple[Path | None, list[str]]:
     return None, arguments
 
 
-def check_resumable(directory: str, *, others: list[str], conf: Path, own: Path | None = None) -> Path:
+def check_resumable(directory: str, *, refused: list[str], conf: Path, config_dir: Path | None = None) -> Path:
     """The directory of a run to resume.
 
     Args:
         directory: as the user names it.
-        others: further arguments, which are refused.
-        conf: the directory of the configs.
-        own: a directory with configs of the user's.
+        refused: arguments that a resumed run does not take.
+        conf: the directory of our configs.
+        config_dir: that of the user's, if there is one.
 
     Raises:
-        UserError: there is no run, its config does something that no config in these directories does, or there are
-            other arguments.
+        UserError: there is no run, its config does something that no config in these directories does, or an argument
+            is refused.
     """
     path = Path(directory).absolute()
     if not directory or not (path / CONFIG).is_file():
         raise UserError(f"resume={directory} is not a run directory: there is no {CONFIG} in it")
-    if others:
+    if refused:
         raise UserError(
             f"resume={directory} uses the run's own config, and only trainer.max_steps may change: "
-            f"leave out {' '.join(others)}"
+            f"leave out {' '.join(refused)}"
         )
     _check_links(path)
-    _check_config(path / CONFIG, conf, own)
+    _check_config(path / CONFIG, conf, config_dir)
     return path
 
 
-def resume_arguments(path: Path, *longer: str) -> list[str]:
+def resume_arguments(path: Path, *extension: str) -> list[str]:
     """The arguments that resume the run in ``path`` from its recorded config, with more steps if given."""
     cwd = _original_cwd(path)
     if cwd.is_dir():
@@ -92,17 +92,17 @@ def resume_arguments(path: Path, *longer: str) -> list[str]:
         "hydra/job_logging=none",
         "hydra/hydra_logging=none",
     ]
-    return ["--config-path", str(recorded_config.parent), "--config-name", "config", *settings, *longer]
+    return ["--config-path", str(recorded_config.parent), "--config-name", "config", *settings, *extension]
 
 
-def _check_config(recorded: Path, conf: Path, own: Path | None) -> None:
+def _check_config(recorded: Path, conf: Path, config_dir: Path | None) -> None:
     try:
         config = load_config(recorded)
     except (OSError, ValueError) as error:
         raise UserError(f"{recorded} cannot be read as a config ({error}): start a new run") from None
     if {"defaults", "hydra"} & config.keys():
         raise UserError(f"{recorded} was not written by a run: start a new run")
-    foreign = foreign_targets(config, conf, *([] if own is None else [own]))
+    foreign = foreign_targets(config, conf, *([] if config_dir is None else [config_dir]))
     if foreign:
         raise UserError(
             f"refusing to instantiate {foreign[0]} from {recorded}: no config in {conf.name}/ names it; "
@@ -141,7 +141,7 @@ def _check_links(path: Path) -> None:
             raise UserError(f"refusing to write to {entry}: it is a link to {entry.resolve()}; put a copy in its place")
 
 
-def check_longer(override: str, path: Path) -> None:
+def check_extension(override: str, path: Path) -> None:
     """Check ``trainer.max_steps=N`` of a run that is trained for longer.
 
     Raises:

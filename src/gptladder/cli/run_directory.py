@@ -35,7 +35,7 @@ def reserve_run_dir(line: CommandLine) -> Iterator[Path]:
     requested = Path(complete_config(line).run_dir)
     named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in line.overrides)
     with ExitStack() as cleanup:
-        with signals.deferred():
+        with signals.defer_signals():
             path, created = _reserve(requested) if named else _reserve_numbered(requested)
             cleanup.callback(_remove_empty, created)
             cleanup.callback(_release, path)

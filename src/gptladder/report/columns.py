@@ -115,7 +115,7 @@ COLUMNS = (
     Column("exact val loss", format_mean("val_loss", error="half_width")),
     Column("bits/char", format_mean("val_bits_per_char", error="half_width"), drop_priority=8),
     # as wide as "+0.0921 ± 0.0112 within", the first line in a narrow terminal
-    Column("to the rung below", lambda row: format_difference(row.difference), min_width=23, drop_priority=1),
+    Column("vs. previous rung", lambda row: format_difference(row.difference), min_width=23, drop_priority=1),
     Column("seconds", format_mean("wall_seconds", ",.1f"), drop_priority=7),
     Column("tokens/s", format_mean("tokens_per_second", ",.0f"), drop_priority=8),
 )
@@ -165,7 +165,7 @@ def table_notes(rows: list[Row]) -> list[str]:
             row.worst_point for row in rows
         ),
         **dict.fromkeys(_explain_verdicts(rows), True),
-        "To the rung below: the difference of the exact val loss, paired by seed, ± half the 95 % confidence interval "
+        "vs. previous rung: the difference of the exact val loss, paired by seed, ± half the 95 % confidence interval "
         "(Student's t); within noise: the interval contains zero.": n_tests > 0,
         f"p-values are corrected for {n_tests} comparisons (Holm).": n_tests > 1,
     }

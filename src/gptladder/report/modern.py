@@ -11,7 +11,7 @@ from gptladder.report.columns import COLUMNS, table_notes
 from gptladder.report.tables import markdown_lines
 
 LINE_LENGTH = 120
-HEADINGS = ("rung", "what changed", "parameters", "seeds", "steps", "exact val loss", "to the rung below")
+HEADINGS = ("rung", "what changed", "parameters", "seeds", "steps", "exact val loss", "vs. previous rung")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Section:
     sweep: str
     title: str
     text: str
-    difference: str = "to the rung below"
+    difference: str = "vs. previous rung"
 
 
 SECTIONS = (

@@ -67,7 +67,7 @@ def exit_if_received() -> None:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Defer SIGINT and SIGTERM until the body has finished."""
     arrived: list[int] = []
 

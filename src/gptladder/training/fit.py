@@ -42,7 +42,7 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
     config = module.metadata["config"]
     last = run.last_checkpoint
     point = None if last is None else check_resumable(last, module, data)
-    if run.finished and not (point and point.is_longer):
+    if run.finished and not (point and point.extends_run):
         return
     _record_start(trainer, module, data, run, point)
     for logger in trainer.loggers:
@@ -68,26 +68,16 @@ def fit(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Ru
 def _record_start(
     trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Run, point: ResumePoint | None
 ) -> None:
-    """Record what the run is, and say what a user must know before the first step."""
+    """Record what the run is, in the first process also in its config."""
     assert module.metadata is not None
     config = module.metadata["config"]
-    is_longer = point is not None and point.is_longer
     if trainer.is_global_zero:
         record_resolved(run.path, config)
-        if is_longer:
+        if point is not None and point.extends_run:
             record_value(run.path, "trainer.max_steps", config["trainer"]["max_steps"])
-        for target in foreign_targets(config):
-            print(
-                f"resume= will refuse this run: no config in conf/ names {target}; "
-                f"{how_to_name_a_target()}, now or later"
-            )
-        if point is not None:
-            print(f"resuming at step {point.step:,}")
-        profiler: Any = trainer.profiler  # type: ignore[attr-defined]
-        if not isinstance(profiler, PassThroughProfiler) and profiler.dirpath:
-            print(f"the profile will be in {profiler.dirpath}")
+        _print_notices(trainer, config, point)
     run.start(
-        replaces=point.config_hash if point and is_longer else None,
+        replaces=point.config_hash if point is not None and point.extends_run else None,
         model=config["rung"],
         seed=config["seed"],
         tags=[str(tag) for tag in config.get("tags") or []],
@@ -98,6 +88,19 @@ def _record_start(
         config_hash=config_hash(config, data.corpus_sha256),
         corpus_sha256=data.corpus_sha256,
     )
+
+
+def _print_notices(trainer: L.Trainer, config: dict[str, Any], point: ResumePoint | None) -> None:
+    """Say what a user must know before the first step."""
+    for target in foreign_targets(config):
+        print(
+            f"resume= will refuse this run: no config in conf/ names {target}; {how_to_name_a_target()}, now or later"
+        )
+    if point is not None:
+        print(f"resuming at step {point.step:,}")
+    profiler: Any = trainer.profiler  # type: ignore[attr-defined]
+    if not isinstance(profiler, PassThroughProfiler) and profiler.dirpath:
+        print(f"the profile will be in {profiler.dirpath}")
 
 
 def _save_last_step(trainer: L.Trainer, module: LanguageModel, data: TextDataModule, run: Run) -> None:

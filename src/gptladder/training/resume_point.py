@@ -22,7 +22,7 @@ class ResumePoint(NamedTuple):
 
     step: int
     config_hash: str
-    is_longer: bool
+    extends_run: bool
 
 
 def check_resumable(checkpoint: Path, module: LanguageModel, data: TextDataModule) -> ResumePoint:
@@ -36,8 +36,8 @@ def check_resumable(checkpoint: Path, module: LanguageModel, data: TextDataModul
     content = read_checkpoint(checkpoint)
     recorded, step = content["gptladder"], content.get("global_step", 0)
     changes = diff_identity(recorded, module.metadata)
-    is_longer = len(changes) == 1 and changes[0].startswith("max_steps ") and _asks_for_more_steps()
-    if changes and not (is_longer and module.metadata["config"]["trainer"]["max_steps"] > step):
+    extends_run = len(changes) == 1 and changes[0].startswith("max_steps ") and _asks_for_more_steps()
+    if changes and not (extends_run and module.metadata["config"]["trainer"]["max_steps"] > step):
         raise RunConflictError(
             f"cannot resume from {checkpoint}: {'; '.join(changes)}; restore what changed, or start a new run"
         )
@@ -45,7 +45,7 @@ def check_resumable(checkpoint: Path, module: LanguageModel, data: TextDataModul
     if missing:
         listed = ", ".join(missing[:MAX_LISTED]) + (", …" if missing[MAX_LISTED:] else "")
         raise UserError(f"cannot resume from {checkpoint}: it lacks {listed}; restore another copy, or start a new run")
-    return ResumePoint(step, config_hash(recorded["config"], recorded["corpus_sha256"]), is_longer)
+    return ResumePoint(step, config_hash(recorded["config"], recorded["corpus_sha256"]), extends_run)
 
 
 def _asks_for_more_steps() -> bool:
