@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.configs import CONF, ROOT, RUNGS, command
-from helpers.processes import Warm
+from helpers.processes import Warm, warm_command
 
 TEXT = "Once, upon = a 'time'.\r\n" * 60
 
@@ -20,7 +20,7 @@ def contents(directory: Path) -> dict[str, bytes | None]:
 def error_line(*arguments: str, cwd: Path) -> str:
     """The line that a user error prints; nothing else is printed, and no file is left."""
     before = contents(cwd)
-    done = command("train.py", *arguments, cwd=cwd)
+    done = warm_command("train.py", *arguments, cwd=cwd)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert contents(cwd) == before
@@ -118,7 +118,7 @@ def test_each_job_of_a_sweep_has_its_own_directory(tmp_path: Path) -> None:
 
 
 def test_a_config_can_be_shown_without_a_run(tmp_path: Path) -> None:
-    done = command("train.py", "--cfg", "job", "model=gpt", cwd=tmp_path)
+    done = warm_command("train.py", "--cfg", "job", "model=gpt", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "n_layer: 6" in done.stdout
     assert contents(tmp_path) == {}
@@ -134,7 +134,7 @@ def test_help_and_user_errors_do_not_import_torch(arguments: list[str], tmp_path
 
 
 def test_help_lists_every_group_and_choice(tmp_path: Path) -> None:
-    shown = command("train.py", "--help", cwd=tmp_path, COLUMNS="80").stdout
+    shown = warm_command("train.py", "--help", cwd=tmp_path, COLUMNS="80").stdout
     words = shown.split()
     for group in (path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"):
         assert f"{group.name}=" in words
@@ -144,7 +144,7 @@ def test_help_lists_every_group_and_choice(tmp_path: Path) -> None:
 
 
 def test_help_lists_every_promised_key_and_every_extra_in_80_columns(tmp_path: Path) -> None:
-    shown = command("train.py", "--help", cwd=tmp_path, COLUMNS="80").stdout
+    shown = warm_command("train.py", "--help", cwd=tmp_path, COLUMNS="80").stdout
     keys = ("fast=auto|true|false", "seed=", "hydra.run.dir=", "resume=", "sweep=", "fresh=", "plan=", "init_from=")
     keys += ("data.path=", "data.batch_size=", "data.stream=", "optimizer.lr=")
     keys += ("trainer.max_steps=", "trainer.val_check_interval=")

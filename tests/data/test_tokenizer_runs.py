@@ -16,7 +16,8 @@ from gptladder.report import write_report
 from gptladder.runs.checkpoint import load_trained, read_checkpoint, validation_tokens
 from gptladder.system.errors import UserError
 from gptladder.training.callbacks.text_samples import TextSamples
-from helpers.configs import command, trained
+from helpers.configs import trained
+from helpers.processes import warm_command
 from helpers.tokenizers import TINY_GPT2
 
 SHORT = ["model=multihead", "trainer.max_steps=30", "trainer.val_check_interval=10", "data.estimate_batches=4"]
@@ -105,14 +106,14 @@ def test_the_report_includes_runs_of_every_tokenizer(run: Path, tmp_path: Path) 
 
 
 def test_scripts_accept_a_bpe_run(tmp_path: Path, text: Path) -> None:
-    done = command("train.py", *settings("bpe", text), "logger=none", "hydra.run.dir=run", cwd=tmp_path)
+    done = warm_command("train.py", *settings("bpe", text), "logger=none", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run/result.json").read_text())
-    evaluated = command("scripts/evaluate.py", "--run", "run", "--json", cwd=tmp_path)
+    evaluated = warm_command("scripts/evaluate.py", "--run", "run", "--json", cwd=tmp_path)
     assert json.loads(evaluated.stdout)["val_bits_per_char"] == pytest.approx(result["val_bits_per_char"], abs=1e-6)
-    exported = command("scripts/export.py", "--run", "run", cwd=tmp_path)
+    exported = warm_command("scripts/export.py", "--run", "run", cwd=tmp_path)
     assert exported.returncode == 0, exported.stderr
-    generated = command(
+    generated = warm_command(
         "scripts/generate.py", "--checkpoint", "run/export/model.safetensors", "--prompt", "né", cwd=tmp_path
     )
     assert generated.returncode == 0, generated.stderr

@@ -91,6 +91,12 @@ class Warm:
         return self.err.read_text() if self.err.exists() else ""
 
 
+def warm_command(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in a forked process; like ``helpers.configs.command``, and several seconds faster."""
+    process = Warm(*words, cwd=cwd, **environment)
+    return subprocess.CompletedProcess(words, process.end(300), process.stdout, process.stderr)
+
+
 class Cold(Warm):
     """The same in a new interpreter, for commands that start processes themselves."""
 

@@ -9,7 +9,7 @@ from gptladder.report.columns import MINUS
 from gptladder.report.load_runs import load_runs
 from gptladder.runs.published import published
 from gptladder.system.errors import UserError
-from helpers.configs import command
+from helpers.processes import warm_command
 from helpers.results import run
 
 CLAIM = Claim("LayerNorm helps.", "layernorm", "residual")
@@ -71,11 +71,11 @@ def test_the_script_answers_the_lectures_claims(tmp_path: Path) -> None:
             run(tmp_path / "runs", rung if rung in published() else "bigram", seed=seed, name=rung)
         path = run(tmp_path / "more", "layernorm", seed=seed, config_hash=f"no_scale{seed}")
         (path / ".hydra/overrides.yaml").write_text(f"- model=layernorm\n- ablation=no_scale\n- seed={seed}\n")
-    done = command("scripts/claims.py", "runs", "more", "--out", "docs", cwd=tmp_path)
+    done = warm_command("scripts/claims.py", "runs", "more", "--out", "docs", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "docs/claims.md"
     page = (tmp_path / "docs" / "claims.md").read_text()
     assert all(claim.text in page for claim in CLAIMS)
-    missing = command("scripts/claims.py", "runs", "--out", "docs", cwd=tmp_path)
+    missing = warm_command("scripts/claims.py", "runs", "--out", "docs", cwd=tmp_path)
     assert missing.returncode == 2
     assert "no runs of layernorm-no_scale" in missing.stderr

@@ -8,7 +8,8 @@ from gptladder.report.aggregate import group_runs
 from gptladder.report.columns import MINUS
 from gptladder.report.load_runs import load_runs
 from gptladder.report.modern import SECTIONS, modern_page
-from helpers.configs import CONF, command, composed
+from helpers.configs import CONF, composed
+from helpers.processes import warm_command
 from helpers.results import run
 
 RUNGS = ("nanogpt", "rope", "llama")
@@ -41,21 +42,21 @@ def test_the_page_has_a_table_per_sweep_with_intervals(sweeps: Path) -> None:
 
 
 def test_the_command_writes_the_page(sweeps: Path) -> None:
-    done = command("scripts/modern.py", str(sweeps), "--out", "docs", cwd=sweeps)
+    done = warm_command("scripts/modern.py", str(sweeps), "--out", "docs", cwd=sweeps)
     assert (done.returncode, done.stdout) == (0, "docs/modern.md\n")
     assert (sweeps / "docs" / "modern.md").read_text().startswith("# From nanoGPT to Llama\n")
 
 
 def test_a_sweep_that_was_not_trained_is_left_out_and_named_with_its_command(sweeps: Path) -> None:
     (sweeps / "modern_equal_time").rename(sweeps / "other")
-    done = command("scripts/modern.py", str(sweeps), "--out", "docs", cwd=sweeps)
+    done = warm_command("scripts/modern.py", str(sweeps), "--out", "docs", cwd=sweeps)
     line = "left out: modern_equal_time, which python train.py experiment=modern_equal_time trains"
     assert (done.returncode, done.stdout.splitlines()) == (0, [line, "docs/modern.md"])
     assert "Loss at equal time" not in (sweeps / "docs" / "modern.md").read_text()
 
 
 def test_without_any_of_its_sweeps_there_is_no_page(tmp_path: Path) -> None:
-    done = command("scripts/modern.py", str(tmp_path), "--out", "docs", cwd=tmp_path)
+    done = warm_command("scripts/modern.py", str(tmp_path), "--out", "docs", cwd=tmp_path)
     assert done.returncode == 2
     assert (
         done.stderr

@@ -15,7 +15,7 @@ from gptladder.report.ngram_baseline import NGramBaseline
 from gptladder.report.tables import csv_table, latex_table, markdown_table
 from gptladder.runs.configs import CONF, first_comment
 from gptladder.system.errors import UserError
-from helpers.configs import command
+from helpers.processes import warm_command
 from helpers.results import run
 
 TIMES = ("seconds", "tokens_per_second")
@@ -128,7 +128,7 @@ def test_latex_commands_in_texts_from_runs_are_escaped(tmp_path: Path) -> None:
 
 def test_the_script_prints_the_paths_of_its_files(tmp_path: Path) -> None:
     run(tmp_path / "runs", "bigram")
-    done = command("scripts/report.py", "runs", "--out", "there", cwd=tmp_path)
+    done = warm_command("scripts/report.py", "runs", "--out", "there", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "there/report.html" in done.stdout.splitlines()

@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 
 from gptladder.runs.config_types import check_config
 from gptladder.system.errors import UserError
-from helpers.configs import CONF, RUNGS, command, composed
+from helpers.configs import CONF, RUNGS, composed
+from helpers.processes import warm_command
 
 CHOICES = [
     (path.parent.name, path.stem)
@@ -46,7 +47,7 @@ def test_every_choice_has_the_types_of_its_keys(group: str, choice: str) -> None
     ("override", "expected"),
     [
         *((f"model.residual={value}", "true or false") for value in ("no", "off", "None", "null", "0", "1", "[]")),
-        *((f"{key}=no", "true or false") for key in ("fresh", "plan", "evaluate_first", "hardware.compile")),
+        *((f"{key}=no", "true or false") for key in ("fresh", "plan", "evaluate_first")),
         ("model.scale=yes", "true or false"),
         ("model.bias=off", "true or false"),
         ("optimizer.fused=no", "true or false"),
@@ -109,7 +110,7 @@ def test_a_group_that_was_removed_is_named_with_what_to_use_instead(group: str) 
     "arguments", [["fresh=no", "-m", "seed=1,2"], ["model.residual=no"], ["~hardware"], ["plan=no"]]
 )
 def test_the_command_refuses_them_before_anything_runs(arguments: list[str], tmp_path: Path) -> None:
-    done = command("train.py", "model=layernorm", *arguments, cwd=tmp_path)
+    done = warm_command("train.py", "model=layernorm", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

@@ -9,8 +9,8 @@ import torch
 from gptladder.runs.checkpoint import load_trained
 from gptladder.runs.export import export
 from gptladder.system.errors import UserError
-from helpers.configs import command, trained
-from helpers.processes import Warm
+from helpers.configs import trained
+from helpers.processes import Warm, warm_command
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A very short run, exported."""
     directory = tmp_path_factory.mktemp("export") / "run"
     trained(directory, "model=multihead", "trainer.max_steps=1", "logger=none", "~callbacks.samples")
-    done = command("scripts/export.py", "--run", str(directory), cwd=directory)
+    done = warm_command("scripts/export.py", "--run", str(directory), cwd=directory)
     assert done.returncode == 0, done.stderr
     return directory
 
@@ -75,6 +75,6 @@ def test_weights_of_another_architecture_are_a_user_error(run: Path, tmp_path: P
 
 
 def test_an_output_directory_that_cannot_be_written_is_a_user_error(run: Path) -> None:
-    done = command("scripts/export.py", "--run", str(run), "--out", "/dev/null/x", cwd=run)
+    done = warm_command("scripts/export.py", "--run", str(run), "--out", "/dev/null/x", cwd=run)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "/dev/null" in done.stderr

@@ -12,7 +12,8 @@ from gptladder.data.tokenizer import CharTokenizer
 from gptladder.evaluation.loss import exact_loss
 from gptladder.runs.checkpoint import load_trained, validation_tokens
 from gptladder.system.errors import UserError
-from helpers.configs import command, trained
+from helpers.configs import trained
+from helpers.processes import warm_command
 
 FEW = ["model=multihead", "trainer.val_check_interval=20", "data.estimate_batches=2", "logger=none", "data=text"]
 
@@ -62,7 +63,7 @@ def test_the_first_loss_is_that_of_the_pretrained_network(pretrained: Path, text
 
 
 def test_an_export_gives_the_same_initial_weights_as_its_run(pretrained: Path, texts: Path, tmp_path: Path) -> None:
-    done = command("scripts/export.py", "--run", str(pretrained), "--out", "export", cwd=tmp_path)
+    done = warm_command("scripts/export.py", "--run", str(pretrained), "--out", "export", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     by_run = finetune(tmp_path / "a", texts, f"init_from={pretrained}", steps=2)
     by_export = finetune(tmp_path / "b", texts, f"init_from={tmp_path}/export/model.safetensors", steps=2)
@@ -160,10 +161,10 @@ def test_the_command_line_accepts_a_relative_path_and_reports_a_missing_run_in_o
 ) -> None:
     words = [*FEW, "data.path=second.txt", "trainer.max_steps=1", "hydra.run.dir=tuned"]
     shutil.copytree(pretrained, texts / "pre")
-    missing = command("train.py", *words, "init_from=absent", cwd=texts)
+    missing = warm_command("train.py", *words, "init_from=absent", cwd=texts)
     assert missing.returncode == 2
     assert missing.stderr.startswith("error: init_from=absent: there is no checkpoint absent")
     assert missing.stderr.count("\n") == 1
     assert not (texts / "tuned").exists()
-    done = command("train.py", *words, "init_from=pre", cwd=texts)
+    done = warm_command("train.py", *words, "init_from=pre", cwd=texts)
     assert done.returncode == 0, done.stderr

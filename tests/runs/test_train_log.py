@@ -20,6 +20,7 @@ from gptladder.runs.run import Run
 from gptladder.runs.train_log import log_output
 from gptladder.system.errors import UserError
 from helpers.configs import ROOT, command
+from helpers.processes import warm_command
 
 SHORT = ("trainer.max_steps=4", "trainer.val_check_interval=2", "callbacks.samples.n_tokens=3")
 
@@ -145,14 +146,14 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_run(run: Run, monkeypatc
 
 
 def test_a_single_run_logs_what_its_terminal_showed_and_a_resumed_run_appends(tmp_path: Path) -> None:
-    done = command("train.py", *SHORT, "hydra.run.dir=run", cwd=tmp_path)
+    done = warm_command("train.py", *SHORT, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     shown = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines(Run(tmp_path / "run")) == shown
     result = tmp_path / "run" / "result.json"
     result.write_text(result.read_text().replace('"status": "finished"', '"status": "interrupted"'))
-    resumed = command("train.py", "resume=run", cwd=tmp_path)
+    resumed = warm_command("train.py", "resume=run", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert lines(Run(tmp_path / "run")) == [*shown, *(line.rstrip() for line in resumed.stdout.splitlines())]
 

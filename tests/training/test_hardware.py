@@ -93,7 +93,8 @@ def test_more_gpus_than_available_are_a_user_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["precision=12", "precision=16-mixed", "threads=0", "threads=many", "accelerator=tpu", "compile=1"]
+    "override",
+    ["precision=12", "precision=16-mixed", "threads=0", "threads=many", "accelerator=tpu", "compile=1", "compile=no"],
 )
 def test_unsupported_hardware_is_a_user_error(override: str) -> None:
     with pytest.raises(UserError, match=f"hardware.{override}"):
