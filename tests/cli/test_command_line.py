@@ -12,6 +12,7 @@ from gptladder import __version__
 from gptladder.cli.command_line import CommandLine
 from gptladder.system.errors import UserError
 from helpers.configs import CONF, command
+from helpers.marks import slow
 from helpers.processes import Warm
 from helpers.runs import contents
 
@@ -388,7 +389,7 @@ def test_two_different_trainings_have_two_hashes(words: list[str], tmp_path: Pat
     assert len({result["config_hash"] for result in results}) == 2
 
 
-@pytest.mark.parametrize("damage", ["corpus_sha256", ".hydra", "config", "seed", "other text"])
+@pytest.mark.parametrize("damage", ["config", "other text", *slow(["corpus_sha256", ".hydra", "seed"])])
 def test_a_finished_job_with_a_damaged_record_is_one_line(damage: str, tmp_path: Path) -> None:
     words = ("-m", "model=bigram", "seed=1", "sweep=s", *FEW)
     assert ran(*words, cwd=tmp_path).returncode == 0

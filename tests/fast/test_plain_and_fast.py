@@ -13,10 +13,12 @@ import torch
 from gptladder.data.text import tiny_shakespeare
 from gptladder.runs.run import Run
 from helpers.configs import RUNGS, trained
+from helpers.marks import slow
 from helpers.processes import Warm
 from helpers.runs import bits, killed_at, same_bits
 
 SMALL_RUNGS = [rung for rung in RUNGS if rung != "gpt"]
+QUICK_RUNGS = ["bigram", "multihead", "dropout", "llama"]
 # These have no softmax attention.
 EQUAL_RUNGS = {"bigram", "embedding", "average"}
 
@@ -71,7 +73,7 @@ def assert_close(fast: Path, plain: Path) -> None:
             assert value == pytest.approx(theirs[key], abs=2e-5), key
 
 
-@pytest.mark.parametrize("rung", SMALL_RUNGS)
+@pytest.mark.parametrize("rung", [*QUICK_RUNGS, *slow(rung for rung in SMALL_RUNGS if rung not in QUICK_RUNGS)])
 def test_every_rung_gives_the_same_numbers_on_both_paths(rung: str, options: list[str], tmp_path: Path) -> None:
     fast, plain = both_paths(tmp_path, f"model={rung}", *options)
     (assert_equal_bits if rung in EQUAL_RUNGS else assert_close)(fast, plain)
@@ -121,7 +123,7 @@ def test_short_context_attention_with_dropout_agrees_to_rounding(
 
 
 @pytest.mark.parametrize("first", ["true", "false"])
-@pytest.mark.parametrize("overrides", [(), ("trainer.accumulate_grad_batches=2", "data.stream=shuffled")])
+@pytest.mark.parametrize("overrides", [(), *slow([("trainer.accumulate_grad_batches=2", "data.stream=shuffled")])])
 def test_a_run_started_on_one_path_resumes_on_the_other(
     first: str, overrides: tuple[str, ...], options: list[str], tmp_path: Path
 ) -> None:

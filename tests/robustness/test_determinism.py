@@ -9,6 +9,7 @@ import torch
 
 from gptladder.data.datamodule import STREAMS
 from helpers.configs import trained
+from helpers.marks import slow
 from helpers.processes import Warm
 from helpers.runs import bits, read, result, same_bits, small
 
@@ -78,7 +79,7 @@ def test_the_number_of_threads_is_recorded(tmp_path: Path) -> None:
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("stream", [STREAMS[0], *slow(STREAMS[1:])])
 @pytest.mark.parametrize("observer", OBSERVERS)
 def test_an_observer_changes_no_bit(
     observer: str, stream: str, runs: dict[str, Path], tmp_path: Path, tried: Callable[..., None]
@@ -89,7 +90,7 @@ def test_an_observer_changes_no_bit(
     tried(repetitions=1)
 
 
-@pytest.mark.parametrize("interval", [1, 3, 10])
+@pytest.mark.parametrize("interval", [3, *slow([1, 10])])
 @pytest.mark.parametrize("stream", STREAMS)
 def test_the_evaluation_interval_changes_bits_in_the_published_stream_only(
     stream: str, interval: int, runs: dict[str, Path], tmp_path: Path, tried: Callable[..., None]

@@ -21,6 +21,7 @@ from gptladder.training.callbacks import nonfinite
 from gptladder.training.callbacks.nonfinite import MAX_SKIPPED_STEPS, NonFiniteGuard
 from gptladder.training.checkpoint_io import AtomicCheckpointIO
 from helpers.configs import composed, trained
+from helpers.marks import slow
 from helpers.processes import Warm
 from helpers.runs import assert_all_finite, read, small
 
@@ -93,8 +94,8 @@ def named_windows(message: str, run: Path, *overrides: str) -> Tensor:
 
 # The fast loop takes steps 5 to 7 in one go; step 7 has the fault, in one of its batches.
 @pytest.mark.parametrize("fast", ["true", "false"])
-@pytest.mark.parametrize(("accumulated", "faulty"), [(1, 1), (3, 1), (3, 3)])
-@pytest.mark.parametrize("clip", ["null", "1.0"])
+@pytest.mark.parametrize(("accumulated", "faulty"), [(1, 1), pytest.param(3, 1, marks=pytest.mark.slow), (3, 3)])
+@pytest.mark.parametrize("clip", ["null", *slow(["1.0"])])
 @pytest.mark.parametrize("kind", FAULTS)
 def test_non_finite_loss_or_gradient_stops_before_the_update(
     kind: str,
@@ -275,7 +276,7 @@ def read_late(monkeypatch: pytest.MonkeyPatch) -> None:
         ("the end", "trainer.val_check_interval=1000"),
     ],
 )
-@pytest.mark.parametrize("accumulated", [1, 3])
+@pytest.mark.parametrize("accumulated", [3, *slow([1])])
 @pytest.mark.parametrize("kind", FAULTS)
 def test_an_unread_fault_never_reaches_a_checkpoint_and_is_reported_with_its_step(
     kind: str, accumulated: int, read_by: str, override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

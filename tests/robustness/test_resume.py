@@ -16,6 +16,7 @@ from gptladder.runs.run import Run
 from gptladder.training.callbacks.result_writer import ResultWriter
 from gptladder.training.loggers import ResumableCSVLogger, ResumableTensorBoardLogger
 from helpers.configs import command, trained
+from helpers.marks import slow
 from helpers.processes import Warm
 from helpers.runs import Killed, assert_same_run, bits, contents, killed_at, points, read, same_bits, small
 
@@ -136,7 +137,7 @@ def test_a_run_killed_while_it_writes_metrics_has_every_point_once(
         assert_same_run(run, whole)
 
 
-@pytest.mark.parametrize("at", [2, 6])
+@pytest.mark.parametrize("at", [6, *slow([2])])
 def test_a_run_that_was_moved_resumes_with_the_same_bits(at: int, tmp_path: Path, tried: Callable[..., None]) -> None:
     words = small(tmp_path)
     whole, run, moved = tmp_path / "whole", tmp_path / "run", tmp_path / "elsewhere" / "moved"
@@ -223,7 +224,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("number", "evaluations", "code", "status"),
     [
         (signal.SIGTERM, 2, 143, "interrupted"),
-        (signal.SIGINT, 2, 130, "interrupted"),
+        pytest.param(signal.SIGINT, 2, 130, "interrupted", marks=pytest.mark.slow),
         (signal.SIGKILL, 2, -9, "running"),
         (signal.SIGKILL, 1, -9, "running"),  # before there is a checkpoint
     ],

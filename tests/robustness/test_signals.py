@@ -14,6 +14,7 @@ from gptladder.runs.run import Run
 from gptladder.system.signals import exit_on_signals
 from gptladder.training.callbacks.graceful_stop import GracefulStop
 from helpers.configs import trained
+from helpers.marks import slow
 from helpers.processes import Cold, Warm
 from helpers.runs import assert_same_run, bits, read, same_bits, small
 from helpers.sweeps import results, table
@@ -37,7 +38,7 @@ def send_before_step(patch: pytest.MonkeyPatch, step: int, *numbers: signal.Sign
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", [2, 4, 7, 8, 10])
+@pytest.mark.parametrize("step", [7, 8, *slow([2, 4, 10])])
 def test_a_signal_in_any_step_saves_a_checkpoint_that_resumes_with_the_same_bits(
     step: int, number: signal.Signals, tmp_path: Path, tried: Callable[..., None]
 ) -> None:

@@ -54,15 +54,22 @@ def test_the_command_reproduces_the_complete_curve_of_every_rung(rung: str, tmp_
     [
         (lecture.Settings("multihead", seed=7), ["seed=7"]),
         (lecture.Settings("layernorm", block_size=16, interval=20), ["model.block_size=16"]),
-        (lecture.Settings("residual", batch_size=12, interval=20), ["data.batch_size=12"]),
+        pytest.param(
+            lecture.Settings("residual", batch_size=12, interval=20), ["data.batch_size=12"], marks=pytest.mark.slow
+        ),
         (lecture.Settings("multihead", n_embd=48, interval=20), ["model.n_embd=48"]),
-        (
+        pytest.param(
             lecture.Settings("blocks", seed=2, block_size=5, batch_size=7),
             ["seed=2", "model.block_size=5", "data.batch_size=7"],
+            marks=pytest.mark.slow,
         ),
         (lecture.Settings("bigram", seed=3), ["seed=3"]),
-        (lecture.Settings("embedding", n_embd=10, interval=15), ["model.n_embd=10"]),
-        (lecture.Settings("singlehead", block_size=20, interval=15), ["model.block_size=20"]),
+        pytest.param(
+            lecture.Settings("embedding", n_embd=10, interval=15), ["model.n_embd=10"], marks=pytest.mark.slow
+        ),
+        pytest.param(
+            lecture.Settings("singlehead", block_size=20, interval=15), ["model.block_size=20"], marks=pytest.mark.slow
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else value.rung,
 )

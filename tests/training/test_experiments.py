@@ -11,6 +11,7 @@ from gptladder.evaluation.loss import exact_loss
 from gptladder.runs.checkpoint import load_trained, validation_tokens
 from gptladder.training.build import build_datamodule, build_module
 from helpers.configs import CONF, composed, trained
+from helpers.marks import slow
 from helpers.runs import killed_at
 
 RECIPES = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if "\nrung: " in path.read_text()]
@@ -55,7 +56,7 @@ def test_every_sweep_of_an_experiment_has_the_sweeper_that_names_jobs(experiment
     "recipe",
     [
         ["experiment=speedrun"],
-        ["model=llama", "model.n_layer=2", "scheduler.warmup_steps=2"],
+        *slow([["model=llama", "model.n_layer=2", "scheduler.warmup_steps=2"]]),
         ["model=llama", "model.n_layer=2", "scheduler.warmup_steps=2", "ablation=muon"],
     ],
     ids=" ".join,

@@ -414,6 +414,7 @@ def test_batches_need_no_trainer(text: Path) -> None:
     assert len(data.val_dataloader()) == 3
 
 
+@pytest.mark.slow
 def test_a_compiled_module_computes_the_same(text: Path) -> None:
     module = LanguageModel(GPT(n_layer=1)).eval()
     idx = torch.randint(65, (2, 8))

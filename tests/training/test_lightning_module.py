@@ -21,6 +21,7 @@ from gptladder.training.lightning_module import LanguageModel
 from gptladder.training.observers import STEP_HOOKS
 from gptladder.training.schedulers import cosine, linear
 from helpers.configs import composed, trained
+from helpers.marks import slow
 
 FEW = ["trainer.max_steps=7", "trainer.val_check_interval=3", "~callbacks.samples", "~callbacks.attention_maps"]
 
@@ -124,7 +125,7 @@ def test_a_compiled_run_gives_the_same_losses_and_a_portable_checkpoint(tmp_path
     )
 
 
-@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize("accumulated", [2, *slow([1])])
 @pytest.mark.parametrize("hook", [hook for hook in STEP_HOOKS if "validation" not in hook])
 def test_step_hooks_fire_at_every_step_and_change_nothing(
     hook: str, accumulated: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
