@@ -13,7 +13,7 @@ from gptladder.evaluation.attention_maps import draw_layers
 from gptladder.report.analysis_page import token_spans
 from gptladder.report.attention import data_url
 from gptladder.report.page import load_template
-from gptladder.runs.run import ENDED
+from gptladder.runs.run import ENDED, error_summary
 
 if TYPE_CHECKING:
     from gptladder.api.inspection import Attention, Surprise
@@ -34,9 +34,8 @@ def run_html(result: dict[str, Any], path: Path) -> str:
 
 def _status_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     curve = result.get("curve") or []
-    error = (result.get("error") or "").strip().splitlines()[-1:]
     last = [(f"step {curve[-1]['step']:,}", f"val {curve[-1]['val_estimate']:.4f}")] if curve else []
-    return [("status", result["status"]), *last, *(("error", line) for line in error)]
+    return [("status", result["status"]), *last, *([("error", error_summary(result))] if result.get("error") else [])]
 
 
 def attention_html(attention: Attention) -> str:

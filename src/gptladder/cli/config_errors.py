@@ -21,7 +21,7 @@ from omegaconf.errors import ConfigKeyError, InterpolationResolutionError, Missi
 
 from gptladder.runs.config_types import config_values
 from gptladder.runs.configs import sorted_by_inheritance
-from gptladder.runs.naming import quote_override
+from gptladder.runs.naming import quote_override, split_override
 from gptladder.runs.old_records import RENAMED_KEYS, RENAMED_VALUES
 from gptladder.system.commands import install_command
 from gptladder.system.errors import DISK_FULL, NOT_WRITABLE, UserError, first_line, os_error_message, suggest
@@ -58,7 +58,7 @@ def error_message(error: BaseException, conf: Path) -> str | None:
 def check_renamed(overrides: Iterable[str]) -> None:
     """Raise a ``UserError`` with today's name if an override uses a key or value that was renamed."""
     for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
+        key, value = split_override(override)
         old = next((old for old in RENAMED_KEYS if key == old or key.startswith(f"{old}.")), None)
         if old is not None:
             raise UserError(f"{old} was renamed: use {RENAMED_KEYS[old]}")

@@ -14,10 +14,10 @@ from types import UnionType
 from typing import Any
 
 from gptladder.runs.configs import describe_run
-from gptladder.runs.naming import LAUNCH_KEYS, job_name
+from gptladder.runs.naming import LAUNCH_KEYS, job_name, key_of
 from gptladder.runs.old_records import RENAMED_VALUES
 from gptladder.runs.published import VERDICTS
-from gptladder.runs.run import is_locked
+from gptladder.runs.run import checkpoint_path, error_summary, is_locked
 from gptladder.system.errors import printable
 from gptladder.system.records import read_json, read_yaml
 
@@ -66,7 +66,7 @@ class RunRecord:
     @property
     def settings(self) -> dict[str, str]:
         """The overrides by key, without the rung, the seed, and how the run was launched."""
-        keys = {override.lstrip("+~").partition("=")[0]: override for override in self.overrides or ()}
+        keys = {key_of(override): override for override in self.overrides or ()}
         return {key: text for key, text in keys.items() if key not in LAUNCH_KEYS and not _is_of(key, "seed", "hydra")}
 
     @property
@@ -95,8 +95,7 @@ class RunRecord:
     @property
     def error_summary(self) -> str:
         """The last line of the error, without the traceback."""
-        lines = (self.result.get("error") or "").strip().splitlines()
-        return lines[-1] if lines else "no reason recorded"
+        return error_summary(self.result)
 
     @property
     def curve(self) -> list[dict[str, Any]]:
@@ -111,7 +110,7 @@ class RunRecord:
     @property
     def checkpoint(self) -> Path:
         """The path of the last checkpoint, which may not exist."""
-        return self.path / "checkpoints" / "last.ckpt"
+        return checkpoint_path(self.path)
 
     @property
     def sample(self) -> str:

@@ -20,6 +20,7 @@ from gptladder.data.tokenizer import Tokenizer
 from gptladder.model.gpt import build_net
 from gptladder.runs.export import read_exported
 from gptladder.runs.old_records import upgrade_checkpoint
+from gptladder.runs.run import checkpoint_path
 from gptladder.system.errors import UserError
 
 TOKENIZERS = {  # imported when one is needed: two of them need libraries that are extras
@@ -57,7 +58,7 @@ def load_trained(path: str | Path) -> Trained:
         UserError: the file is missing, truncated, not one of ours, or does not fit the network that it names.
     """
     if Path(path).is_dir():
-        path = Path(path) / "checkpoints" / "last.ckpt"
+        path = checkpoint_path(path)
     metadata, weights = _read_export(Path(path)) if Path(path).suffix == ".safetensors" else _read(path)
     try:
         tokenizer = build_tokenizer(metadata["tokenizer"])

@@ -15,7 +15,7 @@ from gptladder.runs.checkpoint import load_trained
 from gptladder.runs.hugging_face.load import load_directory
 from gptladder.runs.hugging_face.scheme import SCHEME, is_hugging_face
 from gptladder.runs.pretrained import Pretrained
-from gptladder.runs.run import Run
+from gptladder.runs.run import Run, checkpoint_path
 from gptladder.system.errors import UserError
 
 # Model arguments that the weights do not depend on.
@@ -145,7 +145,7 @@ def _load(name: str, tokenizer: str | None) -> Pretrained:
     path = Path(name)
     if (path / "config.json").is_file() and not (path / "checkpoints").exists():
         raise UserError(f"init_from={name} is no run: use init_from={SCHEME}{name} for a model of Hugging Face")
-    return _load_run(name, path / "checkpoints" / "last.ckpt" if path.is_dir() else path)
+    return _load_run(name, checkpoint_path(path) if path.is_dir() else path)
 
 
 def _load_run(name: str, path: Path) -> Pretrained:

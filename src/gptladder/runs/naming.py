@@ -22,9 +22,15 @@ LAUNCH_KEYS = ("model", "sweep", "experiment", "launcher", "fresh", "plan", "tag
 VARYING = "GPTLADDER_VARYING"
 
 
+def split_override(override: str) -> tuple[str, str]:
+    """The key or group of an override, and its value."""
+    key, _, value = override.lstrip("+~").partition("=")
+    return key, value
+
+
 def key_of(override: str) -> str:
     """The key or group of an override."""
-    return override.lstrip("+~").partition("=")[0]
+    return split_override(override)[0]
 
 
 def varying_keys(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -40,7 +46,7 @@ def job_name(rung: str, overrides: Sequence[str]) -> str:
     Hydra's ``override_dirname`` depends on the order of the overrides and may be too long for a file name. Where a
     value cannot be part of a file name, a digest of all overrides is added, so that no two jobs share a name.
     """
-    settings = sorted(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    settings = sorted(map(split_override, overrides))
     settings = [(key, value) for key, value in settings if key not in LAUNCH_KEYS]
     plain = "-".join([rung, *(_format_override(key, value) for key, value in settings)])
     name = re.sub(r"[^\w.+-]+", "_", plain)[:120]
@@ -49,7 +55,7 @@ def job_name(rung: str, overrides: Sequence[str]) -> str:
 
 def job_label(rung: str, overrides: Sequence[str]) -> str:
     """The same for people: no digest, keys by their last part, and paths by file name. Two jobs may share a label."""
-    settings = sorted(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    settings = sorted(map(split_override, overrides))
     shown = [(key.rpartition(".")[2], _shorten_paths(value)) for key, value in settings if key not in LAUNCH_KEYS]
     return "-".join([rung, *(_format_override(key, value) for key, value in shown)])
 

@@ -39,6 +39,17 @@ ENDED = ("finished", "stopped")
 EARLY_STOPPING = "early stopping"
 
 
+def checkpoint_path(run_dir: str | Path) -> Path:
+    """The checkpoint that a run resumes from and that other commands load, which may not exist."""
+    return Path(run_dir) / "checkpoints" / "last.ckpt"
+
+
+def error_summary(result: dict[str, Any]) -> str:
+    """The last line of a recorded error, without the traceback."""
+    lines = str(result.get("error") or "").strip().splitlines()
+    return lines[-1] if lines else "no reason recorded"
+
+
 class Run:
     """A run directory and the result in it.
 
@@ -75,7 +86,7 @@ class Run:
     @property
     def last_checkpoint(self) -> Path | None:
         """The checkpoint to resume from, if there is one."""
-        last = self.checkpoints / "last.ckpt"
+        last = checkpoint_path(self.path)
         return last if last.is_file() else None
 
     @property

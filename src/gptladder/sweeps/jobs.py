@@ -16,7 +16,7 @@ from gptladder.runs.config_types import check_config
 from gptladder.runs.configs import load_config, recorded_choices
 from gptladder.runs.identity import diff_identity
 from gptladder.runs.naming import job_label, job_name, key_of, quote_override, varying_keys
-from gptladder.runs.run import ENDED, Run
+from gptladder.runs.run import ENDED, Run, checkpoint_path, error_summary
 from gptladder.system.errors import RunLockedError, SweepError, UserError
 
 # The parts of a config from which a run's identity is computed; the rest may change between two launches of a sweep.
@@ -110,7 +110,7 @@ class Job:
         from gptladder.runs.init_from import fingerprint_of
 
         try:
-            recorded = read_checkpoint(self.directory / "checkpoints" / "last.ckpt")["gptladder"]["config"]["init_from"]
+            recorded = read_checkpoint(checkpoint_path(self.directory))["gptladder"]["config"]["init_from"]
             return bool(fingerprint_of(str(self.config.init_from), self.choices.get("tokenizer")) != recorded["sha256"])
         except UserError:
             return False
@@ -204,14 +204,14 @@ def collect_results(jobs: list[Job]) -> list[dict[str, Any]]:
 def unfinished(jobs: list[Job]) -> str:
     """One line per job that did not finish, with its status and error; empty if all did."""
     runs = [Run(job.directory) for job in jobs]
-    left = [f"  {run.path}: {run.status}{_reason(run.result)}" for run in runs if run.status not in ENDED]
+    left = [run for run in runs if run.status not in ENDED]
     if not left:
         return ""
-    return f"{len(left)} of {len(jobs)} jobs did not finish (run the same command again to resume):\n" + "\n".join(left)
-
-
-def _reason(result: dict[str, Any]) -> str:
-    return f": {result['error'].strip().splitlines()[-1]}" if result.get("error") else ""
+    reasons = (f": {error_summary(run.result)}" if run.result.get("error") else "" for run in left)
+    lines = [f"  {run.path}: {run.status}{reason}" for run, reason in zip(left, reasons, strict=True)]
+    return "\n".join(
+        [f"{len(left)} of {len(jobs)} jobs did not finish (run the same command again to resume):", *lines]
+    )
 
 
 def _clear(directory: Path) -> None:

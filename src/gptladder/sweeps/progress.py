@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 from rich.text import Text
 
-from gptladder.runs.run import ENDED, Run
+from gptladder.runs.run import ENDED, Run, error_summary
 from gptladder.runs.train_log import REPORTED
 from gptladder.sweeps.jobs import Job
 from gptladder.system.errors import UserError, printable
@@ -138,8 +138,8 @@ class _Display:
         if job.status in ENDED:
             self.console.print(self.format_line(job.result, job.label), soft_wrap=True)
         elif job.status == "failed":
-            reason = (str(job.result.get("error") or "").strip().splitlines() or ["no reason recorded"])[-1]
-            self.console.print(Text(printable(f"{job.label}   FAILED: {reason}"), "red"), soft_wrap=True)
+            line = printable(f"{job.label}   FAILED: {error_summary(job.result)}")
+            self.console.print(Text(line, "red"), soft_wrap=True)
 
     def _speed(self) -> str:
         """Steps so far, their speed, and how long the rest takes at that speed."""

@@ -16,7 +16,7 @@ from gptladder.runs.config_types import foreign_targets, how_to_name_a_target
 from gptladder.runs.configs import describe_run, record_resolved, record_value
 from gptladder.runs.identity import config_hash, recipe
 from gptladder.runs.published import compare
-from gptladder.runs.run import Run
+from gptladder.runs.run import Run, checkpoint_path
 from gptladder.system import signals
 from gptladder.system.errors import UserError, first_line
 from gptladder.training import speed
@@ -110,4 +110,4 @@ def _save_last_step(trainer: L.Trainer, module: LanguageModel, data: TextDataMod
         trainer.validate(module, data, verbose=False)
     last = run.last_checkpoint
     if step and (last is None or read_checkpoint(last)["global_step"] != step):
-        trainer.save_checkpoint(run.checkpoints / "last.ckpt", weights_only=False)
+        trainer.save_checkpoint(checkpoint_path(run.path), weights_only=False)

@@ -18,8 +18,9 @@ def main() -> None:
 
     from gptladder.evaluation.loss import evaluate_tokens
     from gptladder.runs.checkpoint import load_trained, tokenize_file, validation_tokens
+    from gptladder.runs.run import checkpoint_path
 
-    trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
+    trained = load_trained(arguments.checkpoint or checkpoint_path(arguments.run))
     data = tokenize_file(trained, arguments.text) if arguments.text is not None else validation_tokens(trained)
     metrics = evaluate_tokens(
         trained.net,

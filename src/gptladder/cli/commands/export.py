@@ -22,9 +22,10 @@ def main() -> None:
     from gptladder.runs.checkpoint import load_trained, net_weights, read_checkpoint
     from gptladder.runs.export import export
     from gptladder.runs.hugging_face.export import export_to_hugging_face
+    from gptladder.runs.run import checkpoint_path
     from gptladder.system.commands import script_command, train_command
 
-    checkpoint = arguments.run / "checkpoints" / "last.ckpt"
+    checkpoint = checkpoint_path(arguments.run)
     out = arguments.out or arguments.run / DIRECTORIES[arguments.format]
     trained = load_trained(checkpoint)  # refuse to export a checkpoint that does not load
     if arguments.format == "hf":

@@ -29,10 +29,11 @@ def main() -> None:
     from gptladder.data.text import read_text
     from gptladder.generation.sampling import generate_text
     from gptladder.runs.checkpoint import load_trained
+    from gptladder.runs.run import checkpoint_path
     from gptladder.system.errors import printable
     from gptladder.training import speed
 
-    trained = load_trained(arguments.checkpoint or arguments.run / "checkpoints" / "last.ckpt")
+    trained = load_trained(arguments.checkpoint or checkpoint_path(arguments.run))
     pieces = generate_text(
         speed.prepare_for_generation(trained.net),
         trained.tokenizer,

@@ -19,8 +19,9 @@ def main() -> None:
     from gptladder.evaluation.attention_maps import MAX_LABELED_TOKENS
     from gptladder.report.analysis_page import write_analysis
     from gptladder.runs.checkpoint import load_trained, recorded_tokens
+    from gptladder.runs.run import checkpoint_path
 
-    trained = load_trained(arguments.run / "checkpoints" / "last.ckpt")
+    trained = load_trained(checkpoint_path(arguments.run))
     encode = trained.tokenizer.encode
     # The prompt first: an error in it should not have to wait for the evaluation of a whole split.
     prompt = None if arguments.prompt is None else encode(arguments.prompt)

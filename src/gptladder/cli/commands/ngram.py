@@ -50,9 +50,10 @@ def load_splits(text: Path | None, run: Path | None) -> tuple[Tensor, Tensor, To
     from gptladder.data.token_cache import encode_splits
     from gptladder.data.tokenizer import CharTokenizer
     from gptladder.runs.checkpoint import load_trained, recorded_tokens
+    from gptladder.runs.run import checkpoint_path
 
     if run is not None:
-        trained = load_trained(run / "checkpoints" / "last.ckpt")
+        trained = load_trained(checkpoint_path(run))
         return *recorded_tokens(trained), trained.tokenizer, trained.block_size
     corpus = tiny_shakespeare_corpus() if text is None else open_corpus(text, key="--text")
     splits = corpus.split(0.9)
