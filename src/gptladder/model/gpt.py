@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from gptladder.model.argument_checks import check_arguments, check_int
 from gptladder.model.attention import CausalSelfAttention, UniformAttention
 from gptladder.model.block import Block, build_mlp
 from gptladder.model.embeddings import InputEmbedding
 from gptladder.model.init import INITIALIZATIONS
 from gptladder.model.kv_cache import KVCache
 from gptladder.model.rotary import RotaryEmbedding
-from gptladder.model.validation import check_arguments, check_int
 
 
 class Bigram(nn.Module):

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gptladder.data.byte_alphabet import read_bytes
 from gptladder.data.tokenizer import Tokenizer
+from gptladder.model.argument_checks import check_arguments
 from gptladder.model.gpt import GPT
-from gptladder.model.validation import check_arguments
 from gptladder.runs.checkpoint import build_tokenizer
 from gptladder.runs.hugging_face.architectures import Architecture, architecture_of_config
 from gptladder.runs.hugging_face.layout import check_tensors, from_transformers
