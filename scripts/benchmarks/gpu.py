@@ -41,7 +41,7 @@ class StepClock(L.Callback):
 def time_ours(*overrides: str, n_steps: int, n_warmup: int = WARMUP) -> dict[str, Any]:
     """Train with all callbacks and loggers after an evaluation; the time of a step and the peak memory of the GPU.
 
-    The evaluation compiles for its own shapes, as in a run; it must leave the training step in one piece.
+    The evaluation compiles for its own shapes, as in a run; ``graph_breaks`` says why the network is in several pieces.
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -57,11 +57,12 @@ def time_ours(*overrides: str, n_steps: int, n_warmup: int = WARMUP) -> dict[str
         trainer.validate(module, data, verbose=False)
         trainer.limit_val_batches = 0
         trainer.fit(module, data)
-    breaks = torch._dynamo.utils.counters["graph_break"]
-    if breaks:
-        raise RuntimeError(f"the compiled network is in several pieces: {'; '.join(breaks)}")
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    return {"ms_per_step": 1e3 * clock.seconds / n_steps, "peak_gpu_memory_mb": peak // 2**20}
+    return {
+        "ms_per_step": 1e3 * clock.seconds / n_steps,
+        "peak_gpu_memory_mb": peak // 2**20,
+        "graph_breaks": list(torch._dynamo.utils.counters["graph_break"]),
+    }
 
 
 def time_nanogpt(*, compiled: bool, n_steps: int) -> dict[str, Any]:
@@ -90,7 +91,8 @@ def compare_steps(device: str, *, n_steps: int, pairs: int) -> list[dict[str, An
         ratio = statistics.median(a["ms_per_step"] / b["ms_per_step"] for a, b in timed)
         rows.append({"what": "gpt", "compiled": compiled, **summarize(ours, device, count_flops("gpt"))})
         rows.append({"what": "nanoGPT", "compiled": compiled, **summarize(nanogpt, device, count_flops("nanogpt"))})
-        rows[-2]["times_as_long_as_nanogpt"] = round(ratio, 3)
+        breaks = {reason for each in ours for reason in each["graph_breaks"]}
+        rows[-2] |= {"times_as_long_as_nanogpt": round(ratio, 3), "graph_breaks": sorted(breaks)}
     return rows
 
 

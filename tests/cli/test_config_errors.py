@@ -245,7 +245,7 @@ def test_a_script_has_a_remedy_for_a_full_disk_and_for_a_path(
 
 def test_another_fault_of_the_system_keeps_its_traceback() -> None:
     def fail() -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "a/b")
 
     with pytest.raises(OSError, match="Input/output"):
         run_script(fail)

@@ -18,7 +18,7 @@ from helpers.processes import Warm
 from helpers.runs import bits, killed_at, same_bits
 
 SMALL_RUNGS = [rung for rung in RUNGS if rung != "gpt"]
-QUICK_RUNGS = ["bigram", "multihead", "dropout", "llama"]
+QUICK_RUNGS = ["bigram", "embedding", "average", "multihead", "dropout", "llama"]
 # These have no softmax attention.
 EQUAL_RUNGS = {"bigram", "embedding", "average"}
 

@@ -9,7 +9,6 @@ import lightning.pytorch as L
 import pytest
 
 from helpers.configs import trained
-from helpers.marks import slow
 from helpers.runs import killed_at, small
 
 
@@ -18,7 +17,7 @@ def trainers() -> int:
     return sum(type(each) is L.Trainer for each in gc.get_objects())
 
 
-@pytest.mark.parametrize("fast", ["true", *slow(["false"])])
+@pytest.mark.parametrize("fast", ["true", "false"])
 def test_a_run_leaves_no_trainer_thread_or_signal_handler_behind(fast: str, tmp_path: Path) -> None:
     words = (*small(tmp_path), f"fast={fast}")
     trained(tmp_path / "first", *words)  # what is imported at the first run stays

@@ -11,7 +11,6 @@ import torch
 import yaml
 
 from helpers.malice import Malice
-from helpers.marks import slow
 from helpers.processes import Warm
 from helpers.runs import contents, small
 
@@ -150,7 +149,7 @@ def test_a_recorded_config_does_only_what_our_configs_do_and_inside_its_director
     ],
     ids=["aliases", "an alias of itself", "deep", "deep mappings", "latin", "zero", "a list", "an object"],
 )
-@pytest.mark.parametrize("name", ["config.yaml", *slow(["hydra.yaml"])])
+@pytest.mark.parametrize("name", ["config.yaml", "hydra.yaml"])
 def test_a_damaged_config_is_refused_or_not_used(
     name: str, text: str, run: Path, tmp_path: Path, tried: Callable[..., None]
 ) -> None:

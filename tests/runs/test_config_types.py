@@ -48,6 +48,8 @@ def test_every_choice_has_the_types_of_its_keys(group: str, choice: str) -> None
     [
         *((f"model.residual={value}", "true or false") for value in ("no", "off", "None", "null", "0", "1", "[]")),
         *((f"{key}=no", "true or false") for key in ("fresh", "plan", "evaluate_first")),
+        ("hardware.compile=no", "auto, true or false"),
+        ("hardware.compile=1", "auto, true or false"),
         ("model.scale=yes", "true or false"),
         ("model.bias=off", "true or false"),
         ("optimizer.fused=no", "true or false"),

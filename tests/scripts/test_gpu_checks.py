@@ -62,6 +62,7 @@ def simulate(
     failed: int = 0,
     shift: float = 0.0,
     ms_per_step: float = 12.0,
+    graph_breaks: tuple[str, ...] = (),
 ) -> None:
     """Let the command see an H100, on which some tests fail and the curves of ``gpt`` are shifted."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -71,9 +72,8 @@ def simulate(
     each = [{"name": "test_a", "outcome": "failed", "seconds": 1.0, "message": "assert 1 == 2"}][:failed]
     tests = {"passed": 5, "failed": failed, "skipped": 0, "seconds": 2.0, "each": each}
     monkeypatch.setattr(checks, "run_tests", lambda jobs, *selection: tests)
-    monkeypatch.setattr(
-        timing, "time_ours", lambda *_, n_steps: {"ms_per_step": ms_per_step, "peak_gpu_memory_mb": 4000}
-    )
+    ours = {"ms_per_step": ms_per_step, "peak_gpu_memory_mb": 4000, "graph_breaks": graph_breaks}
+    monkeypatch.setattr(timing, "time_ours", lambda *_, n_steps: ours)
     monkeypatch.setattr(timing, "time_nanogpt", lambda **_: {"ms_per_step": 16.0, "peak_gpu_memory_mb": 5000})
     monkeypatch.setattr(checks, "train_gpt", lambda seed, run_dir: curve(shift, 0.004, seed))
 
@@ -126,6 +126,7 @@ def test_the_findings_name_the_device_the_tests_the_speed_and_the_verdict(
         ({"failed": 1}, "test_a: assert 1 == 2"),
         ({"shift": 0.1}, "DRIFT"),
         ({"ms_per_step": 16.5}, "1.031 times as long as nanoGPT"),
+        ({"graph_breaks": ("a SymBool",)}, "in several pieces: a SymBool"),
     ],
 )
 def test_a_failed_test_a_slow_step_or_a_drift_ends_with_1(
@@ -191,6 +192,7 @@ def test_the_gpu_tests_are_run_and_skipped_without_a_gpu(checks: ModuleType) -> 
 def test_a_step_of_ours_and_of_nanogpt_is_timed_on_a_cpu_as_well(timing: ModuleType) -> None:
     ours = timing.time_ours("model=layernorm", "hardware=cpu", n_steps=4, n_warmup=2)
     assert 0 < ours["ms_per_step"] < 5_000
+    assert ours["graph_breaks"] == []
     tokens = torch.randint(65, (1_000,))
     s = nanogpt.Settings(block_size=8, n_layer=1, n_embd=16, max_iters=5, dropout=0.2)
     theirs = nanogpt_gpu.time_steps(tokens, 65, s, n_warmup=2, compiled=False)

@@ -111,4 +111,9 @@ def test_the_latest_run_is_the_one_written_last(tmp_path: Path, monkeypatch: pyt
         checkpoint.touch()
         os.utime(checkpoint, (1000 - age, 1000 - age))
     assert run_dir("latest") == Path("outputs/first")
+    linked = tmp_path / "elsewhere" / "d" / "checkpoints" / "last.ckpt"
+    linked.parent.mkdir(parents=True)
+    linked.touch()
+    (tmp_path / "outputs" / "link").symlink_to(tmp_path / "elsewhere")
+    assert run_dir("latest") == Path("outputs/link/d")
     assert run_dir("x/y") == Path("x/y")

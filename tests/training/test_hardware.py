@@ -125,31 +125,23 @@ def test_mixed_precision_on_a_cpu_compiles_nothing() -> None:
     assert not machine.compiles(nn.Linear(1000, 1000))
 
 
-def test_evaluations_leave_the_compiled_training_step_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_network_is_compiled_once_for_each_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes: list[list[torch.SymInt | int]] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
         shapes.append([size for each in inputs for size in each.shape])
         return graph.forward
 
-    torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    few = (
-        "model.n_layer=1",
-        "model.block_size=32",
-        "scheduler=constant",
-        "data.batch_size=4",
-        "data.estimate_batches=2",
-        "trainer.max_steps=4",
-        "trainer.val_check_interval=2",
-    )
-    trained(tmp_path, "model=llama", *few, "hardware.compile=true", "logger=none")
+    few = ("data.batch_size=4", "data.estimate_batches=2", "trainer.max_steps=4", "trainer.val_check_interval=2")
+    for n_embd in (8, 16):
+        words = ("model=embedding", f"model.n_embd={n_embd}", "model.n_layer=1", *few, "logger=none")
+        trained(tmp_path / str(n_embd), *words, "hardware.compile=true")
     assert not torch._dynamo.utils.counters["graph_break"]
     assert all(type(size) is int for each in shapes for size in each)
-    assert len(shapes) == 5  # the training step, an estimate, and of the exact loss: full batches, the rest, the end
+    # the training step, an estimate, and of the exact loss: full batches, the rest, the end
+    assert len(shapes) == 2 * 5
     torch.compiler.reset()
 
 

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -421,15 +422,30 @@ def test_a_compiled_module_computes_the_same(text: Path) -> None:
     assert torch.allclose(torch.compile(module)(idx), module(idx), atol=1e-5)
 
 
+NUMBERED = {"val/loss/dataloader_idx_0", "val/loss/dataloader_idx_1"}
+
+
 @pytest.mark.parametrize(
-    ("n_loaders", "names"),
-    [(1, {"val/loss"}), (2, {"val/loss/dataloader_idx_0", "val/loss/dataloader_idx_1"})],
+    ("loaders_of", "names"),
+    [
+        (lambda loader: loader, {"val/loss"}),
+        (lambda loader: [loader, loader], NUMBERED),
+        (lambda loader: (loader, loader), NUMBERED),
+        (lambda loader: {"a": loader, "b": loader}, NUMBERED),
+    ],
+    ids=["one", "list", "tuple", "dict"],
 )
-def test_validation_loaders_of_a_user_have_the_names_of_lightning(text: Path, n_loaders: int, names: set[str]) -> None:
+def test_validation_loaders_of_a_user_have_the_names_of_lightning(
+    text: Path, loaders_of: Callable[[Any], Any], names: set[str]
+) -> None:
     data = TextDataModule(path=str(text))
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    loaders = [data.test_dataloader()] * n_loaders
-    trainer.validate(LanguageModel(Bigram()), loaders if n_loaders > 1 else loaders[0], verbose=False)
-    assert trainer.logged_metrics.keys() - {"step"} == names
-    trainer.validate(LanguageModel(Bigram()), datamodule=data, verbose=False)
-    assert trainer.logged_metrics.keys() - {"step"} == {"train/estimate", "val/estimate", "val/loss"}
+
+    def logged(*arguments: Any, **options: Any) -> set[str]:
+        trainer.validate(LanguageModel(Bigram()), *arguments, verbose=False, **options)
+        return trainer.logged_metrics.keys() - {"step"}
+
+    ours = {"train/estimate", "val/estimate", "val/loss"}
+    assert logged(datamodule=data) == ours
+    assert logged(loaders_of(data.test_dataloader())) == names
+    assert logged(data.val_dataloader()) == ours

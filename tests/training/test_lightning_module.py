@@ -16,6 +16,7 @@ from gptladder.data.datamodule import TextDataModule
 from gptladder.evaluation.loss import exact_loss
 from gptladder.model import Bigram
 from gptladder.runs.checkpoint import load_trained, validation_tokens
+from gptladder.system.errors import UserError
 from gptladder.training.build import build_datamodule, build_module
 from gptladder.training.lightning_module import LanguageModel
 from gptladder.training.observers import STEP_HOOKS
@@ -181,6 +182,12 @@ def test_every_parameter_group_decays_to_its_own_minimum(schedule: Callable[...,
         optimizer.step()
         scheduler.step()
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.002, 0.0001])
+
+
+def test_settings_of_a_scheduler_that_is_not_chosen_are_refused(tmp_path: Path) -> None:
+    message = "scheduler has no _target_ but has min_lr_ratio: choose one, as in scheduler=linear"
+    with pytest.raises(UserError, match=message):
+        trained(tmp_path / "run", "model=bigram", "ablation=constant_lr", *FEW)
 
 
 def test_a_scheduled_run_logs_the_learning_rate_of_each_step(tmp_path: Path) -> None:

@@ -72,7 +72,9 @@ def _link_message(link: BaseException, error: BaseException, conf: Path) -> str 
     match link:
         case UserError():
             return str(link)
-        case OSError() if link.errno in DISK_FULL or (link is error and link.errno in NOT_WRITABLE):
+        case OSError() if link.errno in DISK_FULL:
+            return f"{os_error_message(link)}; a run is resumed with resume=DIR, and no data was lost"
+        case OSError() if link is error and link.errno in NOT_WRITABLE:
             return os_error_message(link)
         case MissingConfigException(options=[*options]):
             return _unknown_choice(link, options)

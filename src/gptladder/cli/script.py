@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,7 +33,8 @@ def run_dir(name: str) -> Path:
     """The run directory that an argument names; ``latest`` is the one below outputs/ that was written last."""
     if name != "latest":
         return Path(name)
-    checkpoints = Path("outputs").glob("**/checkpoints/last.ckpt")
+    patterns = ("*", "*/*", "*/*/*")  # `**` does not follow links
+    checkpoints = chain.from_iterable(Path("outputs").glob(f"{pattern}/checkpoints/last.ckpt") for pattern in patterns)
     latest = max(checkpoints, key=lambda path: path.stat().st_mtime, default=None)
     if latest is None:
         raise UserError("--run latest: there is no run with a checkpoint below outputs/: name a run directory")

@@ -61,8 +61,6 @@ class TextDataModule(L.LightningDataModule):
         UserError: the text cannot be read, or a split is shorter than a window.
     """
 
-    val_metrics = VAL_METRICS  # what a `LanguageModel` calls the loss on each validation loader
-
     def __init__(
         self,
         *,
@@ -175,7 +173,11 @@ class TextDataModule(L.LightningDataModule):
             )
             for tokens in (self.train_tokens, self.val_tokens)
         ]
-        return [*estimates, SequentialBatches(self.val_tokens, **options)]
+        loaders: list[EstimateBatches | SequentialBatches]
+        loaders = [*estimates, SequentialBatches(self.val_tokens, **options)]
+        for loader, metric in zip(loaders, VAL_METRICS, strict=True):
+            loader.metric = metric
+        return loaders
 
     def test_dataloader(self) -> SequentialBatches:
         """The validation split, each window once: there is no third split."""

@@ -25,7 +25,12 @@ class EstimateBatches:
         tokens, block_size, batch_size, generator, rank, world_size: as for ``RandomBatches``.
         n_batches: of ``batch_size`` windows.
         vocab_size, tokens_per_forward: as for ``SequentialBatches``.
+
+    Attributes:
+        metric: what a ``LanguageModel`` calls the loss on these batches.
     """
+
+    metric: str | None = None
 
     def __init__(
         self,
@@ -64,8 +69,13 @@ class SequentialBatches:
     Args:
         tokens, block_size, rank, world_size: as for ``RandomBatches``.
         vocab_size: ``V``; a large one makes the batches smaller, because logits fill the memory.
-        tokens_per_forward: in a batch, at most.
+        tokens_per_forward: in a batch, at most, but at least one window.
+
+    Attributes:
+        metric: what a ``LanguageModel`` calls the loss on these batches.
     """
+
+    metric: str | None = None
 
     def __init__(
         self,

@@ -95,7 +95,7 @@ class ShuffledBatches:
     """Training batches that cover the whole split before any window comes again.
 
     Each epoch cuts the split into consecutive windows, starting at another offset, and shuffles them. As many windows
-    drawn at random would repeat about a third of the text and leave out another third.
+    drawn at random would leave out more than a third of the text.
 
     Args:
         tokens, block_size, batch_size, max_windows, n_drawn, rank, world_size: as for ``RandomBatches``.

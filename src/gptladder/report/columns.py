@@ -165,8 +165,8 @@ def table_notes(rows: list[Row]) -> list[str]:
             row.worst_point for row in rows
         ),
         **dict.fromkeys(_explain_verdicts(rows), True),
-        "vs. previous rung: the difference of the exact val loss, paired by seed, ± half the 95 % confidence interval "
-        "(Student's t); within noise: the interval contains zero.": n_tests > 0,
+        '"vs. previous rung": the difference of the exact val loss, paired by seed, ± half the 95 % confidence '
+        "interval (Student's t); within noise: the interval contains zero.": n_tests > 0,
         f"p-values are corrected for {n_tests} comparisons (Holm).": n_tests > 1,
     }
     return [note for note, applies in notes.items() if applies]

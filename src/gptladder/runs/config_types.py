@@ -77,6 +77,7 @@ def check_config(config: Mapping[str, Any], conf: Path = CONF) -> None:
     _check_numbers(values)
     _check_types(values, _examples(conf))
     _check_names(config)
+    _check_compile(values)
     _check_seed_and_rates(values)
 
 
@@ -114,6 +115,12 @@ def _check_names(config: Mapping[str, Any]) -> None:
         raise UserError(f"tags={tags} must be a list of words: tags=[{tags if isinstance(tags, str) else 'baseline'}]")
     if not isinstance(notes, str | int | float | None):
         raise UserError(f"notes={notes} must be a text")
+
+
+def _check_compile(values: Mapping[str, Any]) -> None:
+    compiled = values.get("hardware.compile", "auto")
+    if not _is_open(compiled) and compiled != "auto" and type(compiled) is not bool:
+        raise UserError(f"hardware.compile={compiled} must be auto, true or false")
 
 
 def _check_seed_and_rates(values: Mapping[str, Any]) -> None:

@@ -47,7 +47,8 @@ def _git() -> dict[str, Any] | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")) != root.resolve():
+        is_ours = (root / "train.py").is_file() and Path(git("rev-parse", "--show-toplevel")) == root.resolve()
+        if not is_ours:
             return None
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):

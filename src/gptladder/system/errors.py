@@ -42,11 +42,8 @@ def find_user_error(error: BaseException | None) -> UserError | None:
 def os_error_message(error: OSError) -> str | None:
     """One sentence with the remedy for a full disk or a path that cannot be used; ``None`` for any other error."""
     if error.errno in DISK_FULL:
-        return (
-            f"no space left on device ({first_line(error)}): free some space and try again; a run goes on with "
-            "resume=DIR, and no data was lost"
-        )
-    if error.filename:
+        return f"no space left on device ({first_line(error)}): free some space and try again"
+    if error.filename and error.errno in (*NOT_WRITABLE, errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY):
         return f"{error.filename}: {error.strerror}: check the path and its permissions, or choose another path"
     return None
 

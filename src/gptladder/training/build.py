@@ -130,7 +130,8 @@ def build_trainer(
     try:
         trainer: L.Trainer = construct(cfg.trainer, _partial_=True)(
             **hardware.trainer_kwargs(),
-            **({"inference_mode": False} if compiled else {}),  # in which PyTorch would compile everything again
+            # Lightning evaluates without inference mode during a training: PyTorch would compile each shape twice.
+            **({"inference_mode": False} if compiled else {}),
             # Lightning counts batches, the config steps.
             val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
             callbacks=_build_callbacks(cfg, module, run, callbacks, has_logger=bool(loggers)),

@@ -78,6 +78,8 @@ class Hardware:
         n_threads = _n_cores() if computes and not _is_small(net) else 1
         torch.set_num_threads(n_threads if self.threads == "auto" else self.threads)
         if self.compiles(net):
+            # PyTorch compiles for a few shapes per function, and those of earlier networks would count.
+            torch.compiler.reset()
             # In place: `torch.compile(net)` would rename every weight in the checkpoints. Each shape of its own: with
             # shapes that may vary, an evaluation would change how later training steps compute.
             net.compile(dynamic=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as L
@@ -77,13 +77,15 @@ class LanguageModel(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.val_losses = {name: LossAccumulator() for name in self._val_names()}
 
-    def _val_names(self) -> Sequence[str]:
-        """The metric of each validation loader: as the data module names them, or as Lightning numbers them."""
+    def _val_names(self) -> list[str]:
+        """The metric of each validation loader: its own ``metric``, or as Lightning numbers several loaders."""
         loaders: Any = self.trainer.val_dataloaders
-        n_loaders = len(loaders) if isinstance(loaders, list) else 1
-        data = getattr(self.trainer, "datamodule", None)
-        names: Sequence[str] = getattr(data, "val_metrics", ("val/loss",))
-        return names if len(names) == n_loaders else [f"val/loss/dataloader_idx_{i}" for i in range(n_loaders)]
+        if isinstance(loaders, Mapping):
+            loaders = list(loaders.values())
+        elif not isinstance(loaders, list | tuple):
+            loaders = [loaders]
+        names = ["val/loss"] if len(loaders) == 1 else [f"val/loss/dataloader_idx_{i}" for i in range(len(loaders))]
+        return [getattr(loader, "metric", None) or name for loader, name in zip(loaders, names, strict=True)]
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         x, y = batch

@@ -16,8 +16,8 @@ class ResultWriter(L.Callback):
     """Writes the curve, the best point and the training time; they are part of the checkpoint.
 
     On a GPU it also writes how well the training used it, and logs that as ``train/mfu`` for the steps since the last
-    evaluation. What it writes leaves out the steps before the first evaluation, in which ``torch.compile`` compiles, if
-    there are others.
+    evaluation. The recorded MFU leaves out the steps before the first evaluation of a training, in which
+    ``torch.compile`` compiles, if there are others.
 
     Args:
         run: whose result it writes.
@@ -44,14 +44,18 @@ class ResultWriter(L.Callback):
     def _start_segment(self, trainer: L.Trainer) -> None:
         self._segment_start, self._segment_step = time.perf_counter(), trainer.global_step
 
+    def _end_segment(self, trainer: L.Trainer) -> None:
+        seconds = time.perf_counter() - self._segment_start
+        self.train_seconds += seconds
+        if trainer.global_step > self._segment_step:
+            self._segments.append(((trainer.global_step - self._segment_step) * self.tokens_per_step, seconds))
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.train_seconds += time.perf_counter() - self._segment_start  # it may end between two evaluations
+        self._end_segment(trainer)  # it may end between two evaluations
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            seconds = time.perf_counter() - self._segment_start
-            self.train_seconds += seconds
-            self._segments.append(((trainer.global_step - self._segment_step) * self.tokens_per_step, seconds))
+            self._end_segment(trainer)
             use = self._gpu_use(trainer, self._segments[-1:])
             if "mfu" in use:
                 for logger in trainer.loggers:
