@@ -18,7 +18,7 @@ from gptladder.runs.checkpoint import read_checkpoint
 from gptladder.training import lightning_module
 from gptladder.training.build import build_datamodule
 from gptladder.training.callbacks import nonfinite
-from gptladder.training.callbacks.nonfinite import MAX_SKIPPED_STEPS, NonFiniteGuard
+from gptladder.training.callbacks.nonfinite import MAX_SKIPPED_STEPS, NonFiniteGuard, all_finite
 from gptladder.training.checkpoint_io import AtomicCheckpointIO
 from helpers.configs import composed, trained
 from helpers.marks import slow
@@ -398,3 +398,17 @@ class WatchReads(TorchDispatchMode):
             return original(tensor, *arguments, **options)
 
         return read
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_large_finite_gradients_are_finite_and_one_value_that_is_not_is_found(dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    tensors = [torch.full((3, 5), largest, dtype=dtype), torch.full((7,), -largest, dtype=dtype)]
+    assert all_finite(tensors)
+    for value in (torch.nan, torch.inf, -torch.inf):
+        for tensor in tensors:
+            before = tensor.view(-1)[-1].clone()
+            tensor.view(-1)[-1] = value
+            assert not all_finite(tensors)
+            tensor.view(-1)[-1] = before
+    assert not all_finite([torch.tensor([torch.inf]), torch.tensor([-torch.inf])])

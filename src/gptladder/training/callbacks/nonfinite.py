@@ -67,8 +67,7 @@ class NonFiniteGuard(L.Callback):
         batches, self._batches = self._batches, []
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if _reads_at_once(pl_module.device):
-            is_finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
-            self._check_gradients(trainer, number, batches, is_finite=is_finite)
+            self._check_gradients(trainer, number, batches, is_finite=all_finite(gradients))
             return
         # One value for all of them, NaN if any of theirs is: a kernel for each would take longer to launch than to run.
         largest = nn.utils.get_total_norm(gradients, math.inf).to(pl_module.device)
@@ -111,6 +110,13 @@ class NonFiniteGuard(L.Callback):
         if self._n_skipped > (MAX_SKIPPED_STEPS if skips else 0):
             offsets = [each for batch in batches for each in batch.offsets]
             raise nonfinite_error("a gradient is not finite", step=step, offsets=offsets)
+
+
+def all_finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether all values are finite: so is their sum unless it overflows, and only then each value is looked at."""
+    if math.isfinite(sum(tensor.sum().item() for tensor in tensors)):
+        return True
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def _reads_at_once(device: torch.device) -> bool:
