@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,22 +41,8 @@ PARTS = ("speed", "tests", "compiled_tests")
 
 def main() -> None:
     """Run the checks, write the findings and print them."""
-    parser = ArgumentParser(description="Check everything that needs a GPU, and write the findings as JSON.")
-    parser.add_argument("--out", type=Path, default=Path("gpu_checks.json"), help="where to write the findings")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="only these")
-    n_jobs = min(8, max(1, (os.cpu_count() or 1) // 2))
-    parser.add_argument("--jobs", type=int, default=n_jobs, help=f"tests at a time (here {n_jobs})")
-    parser.add_argument("--steps", type=int, default=200, help="steps to time (default 200)")
-    parser.add_argument("--pairs", type=int, default=3, help="repetitions of ours and nanoGPT's (default 3)")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[], metavar="SEED", help="also train gpt with each of these, at least 2"
-    )
     now = datetime.now(UTC)
-    runs = Path(f"outputs/gpu_checks/{now:%Y-%m-%d_%H-%M-%S}")
-    parser.add_argument("--runs", type=Path, default=runs, help="where those runs go, or are resumed")
-    arguments = parser.parse_args()
-    if len(arguments.seeds) == 1:
-        raise UserError("--seeds needs at least 2: the tolerance is measured over them")
+    arguments = parse_arguments(now)
 
     import torch
 
@@ -84,6 +71,26 @@ def main() -> None:
     print(arguments.out)
     if not has_passed(findings):
         raise SystemExit(FAILED)
+
+
+def parse_arguments(now: datetime) -> Namespace:
+    """Read the command line; runs of this start of the command go to a directory of their own."""
+    parser = ArgumentParser(description="Check everything that needs a GPU, and write the findings as JSON.")
+    parser.add_argument("--out", type=Path, default=Path("gpu_checks.json"), help="where to write the findings")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="only these")
+    n_jobs = min(8, max(1, (os.cpu_count() or 1) // 2))
+    parser.add_argument("--jobs", type=int, default=n_jobs, help=f"tests at a time (here {n_jobs})")
+    parser.add_argument("--steps", type=int, default=200, help="steps to time (default 200)")
+    parser.add_argument("--pairs", type=int, default=3, help="repetitions of ours and nanoGPT's (default 3)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[], metavar="SEED", help="also train gpt with each of these, at least 2"
+    )
+    runs = Path(f"outputs/gpu_checks/{now:%Y-%m-%d_%H-%M-%S}")
+    parser.add_argument("--runs", type=Path, default=runs, help="where those runs go, or are resumed")
+    arguments = parser.parse_args()
+    if len(arguments.seeds) == 1:
+        raise UserError("--seeds needs at least 2: the tolerance is measured over them")
+    return arguments
 
 
 def describe_machine() -> dict[str, Any]:

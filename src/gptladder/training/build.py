@@ -27,6 +27,7 @@ from gptladder.training.callbacks.nonfinite import NonFiniteGuard
 from gptladder.training.callbacks.result_writer import ResultWriter
 from gptladder.training.checkpoint_io import AtomicCheckpointIO, check_states
 from gptladder.training.construct import construct
+from gptladder.training.hardware import Hardware
 from gptladder.training.lightning_module import LanguageModel
 
 Part = TypeVar("Part")
@@ -123,7 +124,7 @@ def build_trainer(
     _silence_lightning()
     _check_arguments(cfg)
     _check_outputs(resolve(cfg), run.path)
-    hardware = construct(cfg.hardware)
+    hardware: Hardware = construct(cfg.hardware)
     hardware.configure(module.net)
     compiled = hardware.compiles(module.net)
     loggers = _constructed(cfg, "logger", Logger)
@@ -141,17 +142,23 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise UserError(f"trainer: {first_line(error)}") from error
-    if trainer.world_size > 1 and is_called_from_python():
-        raise UserError(
-            f"{trainer.world_size} processes would each run this program again: use one device, or the command "
-            f"{train_command(f'hardware.devices={hardware.devices}', f'hardware.strategy={hardware.strategy}')}"
-        )
-    if trainer.world_size > 1 and {'"', "\\"} & set(str(run.path)):
-        raise UserError(f"hydra.run.dir={run.path} has a quote or a backslash, which Lightning gets wrong: rename it")
-    if trainer.world_size == 1 and hardware.accelerator == "cpu" and not compiled:
+    if trainer.world_size > 1:
+        _check_processes(trainer.world_size, hardware, run)
+    elif hardware.accelerator == "cpu" and not compiled:
         speed.use_fast_kernels(module.net, cfg.fast)
     speed.choose_loops(trainer, module, data, cfg.fast, threads=hardware.evaluation_threads(module.net))
     return trainer
+
+
+def _check_processes(n_processes: int, hardware: Hardware, run: Run) -> None:
+    """Refuse what would start several processes in a way that cannot work."""
+    if is_called_from_python():
+        raise UserError(
+            f"{n_processes} processes would each run this program again: use one device, or the command "
+            f"{train_command(f'hardware.devices={hardware.devices}', f'hardware.strategy={hardware.strategy}')}"
+        )
+    if {'"', "\\"} & set(str(run.path)):
+        raise UserError(f"hydra.run.dir={run.path} has a quote or a backslash, which Lightning gets wrong: rename it")
 
 
 def _build_callbacks(
