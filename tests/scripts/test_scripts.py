@@ -105,12 +105,18 @@ def test_the_latest_run_is_the_one_written_last(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="there is no run with a checkpoint below outputs/"):
         run_dir("latest")
-    for age, name in ((30, "bigram/a"), (10, "sweep/b"), (20, "bigram/c"), (5, "first")):
+    runs = [
+        (30, "bigram/a", "bigram/a"),
+        (10, "sweep/b", "sweep/b"),
+        (20, "bigram/c", "sweep/b"),
+        (5, "first", "first"),
+    ]
+    for age, name, latest in runs:
         checkpoint = tmp_path / "outputs" / name / "checkpoints" / "last.ckpt"
         checkpoint.parent.mkdir(parents=True)
         checkpoint.touch()
         os.utime(checkpoint, (1000 - age, 1000 - age))
-    assert run_dir("latest") == Path("outputs/first")
+        assert run_dir("latest") == Path("outputs", latest)
     linked = tmp_path / "elsewhere" / "d" / "checkpoints" / "last.ckpt"
     linked.parent.mkdir(parents=True)
     linked.touch()

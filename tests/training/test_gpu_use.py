@@ -81,6 +81,7 @@ def test_a_run_records_and_logs_the_use_of_a_gpu(tmp_path: Path, monkeypatch: py
     flops = training_flops_per_token(build_rung("dropout"), 8)
     (_, compiling), (_, four_steps), (_, two_steps) = points = logged(tmp_path / "run")
     assert [step for step, _ in points] == [4, 8, 10]
+    assert all(value > 0 for _, value in points)
     assert result["mfu"] == pytest.approx(6 / (4 / four_steps + 2 / two_steps), rel=1e-2)
     # The vocabulary of the short text is smaller, which changes the head only.
     expected = flops * result["tokens_per_second"] / 1e9
