@@ -449,3 +449,4 @@ def test_validation_loaders_of_a_user_have_the_names_of_lightning(
     assert logged(datamodule=data) == ours
     assert logged(loaders_of(data.test_dataloader())) == names
     assert logged(data.val_dataloader()) == ours
+    assert logged([data.val_dataloader()[-1]] * 2) == NUMBERED

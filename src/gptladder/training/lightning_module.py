@@ -85,7 +85,8 @@ class LanguageModel(L.LightningModule):
         elif not isinstance(loaders, list | tuple):
             loaders = [loaders]
         names = ["val/loss"] if len(loaders) == 1 else [f"val/loss/dataloader_idx_{i}" for i in range(len(loaders))]
-        return [getattr(loader, "metric", None) or name for loader, name in zip(loaders, names, strict=True)]
+        own = [getattr(loader, "metric", None) or name for loader, name in zip(loaders, names, strict=True)]
+        return own if len(set(own)) == len(own) else names
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         x, y = batch
